@@ -1,0 +1,15 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+# The tests' tensors are small, and a second thread costs more than it saves, above all where another process runs.
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    """An empty cache folder for every test: none reads or fills the user's."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("ZF_PYRO_CACHE", str(folder))
+    return folder

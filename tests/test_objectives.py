@@ -1,0 +1,247 @@
+"""The objective against its formula and against Pyro's."""
+
+import math
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro.infer import SVI, TraceMeanField_ELBO
+from torch import nn
+
+from tests.tiny import all_parameters, tiny_batch, tiny_pair
+from zf_pyro import BackwardGuide, Conditional, Context, Linear, ZForcingELBO
+from zf_pyro.objectives import Terms
+from zf_pyro.scopes import local_parameters
+from zf_pyro.terms import AUXILIARY, BACKWARD, skip_terms
+
+
+@pytest.fixture(autouse=True)
+def _local():
+    with local_parameters(), pyro.validation_enabled():
+        yield
+
+
+def gradients(objective, model, guide, batch, seed=3):
+    for p in all_parameters(model, guide).values():
+        p.grad = None
+    pyro.set_rng_seed(seed)
+    loss = objective(model, guide)(batch)
+    loss.backward()
+    return loss.detach(), {n: p.grad for n, p in all_parameters(model, guide).items() if p.grad is not None}
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-6)])
+@pytest.mark.parametrize("kinds", [{}, {"num_particles": 2}, {"num_particles": 2, "vectorize_particles": True}])
+def test_without_weights_it_is_the_evidence_lower_bound(dtype, tolerance, kinds):
+    model, guide = tiny_pair(dtype=dtype, input_dropout=0.2)
+    batch = tiny_batch()
+    loss, ours = gradients(ZForcingELBO(**kinds), model, guide, batch)
+    expected, theirs = gradients(TraceMeanField_ELBO(**kinds), model, guide, batch)
+    assert torch.allclose(loss, expected, rtol=tolerance, atol=0)
+    assert ours.keys() == theirs.keys()
+    for name, gradient in ours.items():
+        scale = theirs[name].abs().max()
+        assert (gradient - theirs[name]).abs().max() <= tolerance * scale, name
+
+
+def test_the_loss_is_the_weighted_sum_of_its_terms_over_the_count():
+    model, guide = tiny_pair()
+    objective = ZForcingELBO(alpha=0.3, beta=0.7, gamma=0.4, count=3)
+    loss = objective.loss(model, guide, tiny_batch())
+    terms = objective.last_terms
+    expected = -(terms.reconstruction + 0.3 * terms.auxiliary + 0.7 * terms.backward - 0.4 * terms.kl) / 3
+    assert loss == pytest.approx(expected.item(), rel=1e-12)
+
+
+def test_terms_equal_their_formulas():
+    """Every term by hand, from the guide's own draws, one sequence and one step at a time."""
+    model, guide = tiny_pair()
+    lengths = (5, 2, 4)
+    batch = tiny_batch(lengths)
+    objective = ZForcingELBO(alpha=1.0, beta=1.0)
+    pyro.set_rng_seed(5)
+    objective.loss(model, guide, batch)
+    pyro.set_rng_seed(5)
+    with torch.no_grad(), skip_terms(AUXILIARY, BACKWARD):
+        z = guide(batch)  # (T, B, Z)
+    by_hand = dict.fromkeys(Terms._fields, 0.0)
+    with torch.no_grad():
+        for b, length in enumerate(lengths):
+            state = model.transition.initial(1)
+            for t in range(length):
+                future = model.embedding(batch.targets[t:length, b].flip(0)).unsqueeze(1)
+                encoding = guide.encoder.lstm(future)[0][-1]
+                embedded = model.embedding(batch.inputs[t, b : b + 1])
+                context = model.transition.predict(state, model.transition.prepare(embedded))
+                q, p = guide.posterior(context._replace(encoding=encoding)), model.prior(context)
+                latent = z[t, b : b + 1]
+                by_hand["kl"] += torch.distributions.kl_divergence(q, p).item()
+                state, feature = model.transition.update(state, context, latent)
+                emission = model.emission(context._replace(feature=feature))
+                by_hand["reconstruction"] += emission.log_prob(batch.targets[t, b : b + 1]).item()
+                by_hand["auxiliary"] += guide.auxiliary(Context(latent=latent)).log_prob(encoding).item()
+                if t > 0:
+                    scores = guide.backward(Context(encoding=encoding)).log_prob(batch.inputs[t, b : b + 1])
+                    by_hand["backward"] += scores.item()
+    for name, value in objective.last_terms._asdict().items():
+        assert value.item() == pytest.approx(by_hand[name], rel=1e-10), name
+
+
+def test_the_backward_term_scores_a_first_input_that_is_data():
+    from dataclasses import replace
+
+    model, guide = tiny_pair()
+    batch = tiny_batch()
+    objective = ZForcingELBO(beta=1.0)
+    objective.loss(model, guide, batch)
+    without = objective.last_terms.backward
+    objective.loss(model, guide, replace(batch, first_input_is_data=True))
+    first = guide.backward(Context(encoding=guide.encode(batch)[:1])).log_prob(batch.inputs[:1]).sum()
+    assert objective.last_terms.backward.item() == pytest.approx((without + first).item(), rel=1e-12)
+
+
+def test_the_backward_term_of_single_steps_is_zero():
+    model, guide = tiny_pair()
+    objective = ZForcingELBO(beta=1.0)
+    objective.loss(model, guide, tiny_batch((1, 1)))
+    assert objective.last_terms.backward == 0
+
+
+class Exploding(Conditional):
+    """A head that must not be run."""
+
+    def forward(self, context):
+        raise AssertionError("evaluated")
+
+
+def test_a_term_of_weight_zero_is_not_evaluated():
+    model, guide = tiny_pair()
+    guide.auxiliary, guide.backward = Exploding("latent"), Exploding("encoding")
+    objective = ZForcingELBO(gamma=0.0)
+    assert math.isfinite(objective.loss(model, guide, tiny_batch()))
+    assert objective.last_terms[1:] == (None, None, None)
+    with pytest.raises(AssertionError, match="evaluated"):
+        ZForcingELBO(alpha=1.0).loss(model, guide, tiny_batch())
+
+
+@pytest.mark.parametrize("name", ["alpha", "beta"])
+def test_a_weight_without_its_term_is_refused(name):
+    model, guide = tiny_pair()
+    bare = BackwardGuide(model, guide.encoder, guide.posterior)
+    with pytest.raises(ValueError, match=f"{name} is 0.5, but the guide has no"):
+        ZForcingELBO(**{name: 0.5}).loss(model, bare, tiny_batch())
+
+
+def test_the_auxiliary_gives_the_encoder_no_gradient_through_its_target():
+    model, guide = tiny_pair()
+    batch = tiny_batch()
+
+    def auxiliary_gradient(detached):
+        guide.detach_auxiliary_target = detached
+        with_term = gradients(ZForcingELBO(alpha=1.0), model, guide, batch)[1]["1.encoder.lstm.weight_hh_l0"]
+        without = gradients(ZForcingELBO(), model, guide, batch)[1]["1.encoder.lstm.weight_hh_l0"]
+        return with_term - without
+
+    through_z = auxiliary_gradient(True)
+    assert not torch.allclose(through_z, auxiliary_gradient(False))
+    guide.posterior = ReadsOnlyHidden(guide.posterior)
+    assert auxiliary_gradient(True).abs().max() < 1e-12
+
+
+class ReadsOnlyHidden(Conditional):
+    """A posterior blind to the encoder but for a path of zero weight."""
+
+    def __init__(self, posterior):
+        super().__init__("hidden", "encoding")
+        self.posterior = posterior
+
+    def forward(self, context):
+        return self.posterior(context._replace(encoding=0 * context.encoding))
+
+
+class Laplace(Conditional):
+    """A family whose divergence from a Gaussian is not registered."""
+
+    def __init__(self, size):
+        super().__init__("hidden")
+        self.mean = nn.Linear(8, size, dtype=torch.float64)
+
+    def forward(self, context):
+        return dist.Laplace(self.mean(context.hidden), 1.0).to_event(1)
+
+
+def test_an_unregistered_divergence_is_sampled():
+    model, guide = tiny_pair()
+    model.prior = Laplace(3)
+    batch = tiny_batch()
+    loss, ours = gradients(ZForcingELBO(), model, guide, batch)
+    expected, theirs = gradients(TraceMeanField_ELBO(), model, guide, batch)
+    assert torch.allclose(loss, expected, rtol=1e-12)
+    assert all(torch.allclose(ours[name], theirs[name], rtol=1e-9, atol=1e-12) for name in ours)
+
+
+class Discrete(Conditional):
+    """A posterior without a reparametrisation."""
+
+    def forward(self, context):
+        return dist.Poisson(torch.ones(3, 3, dtype=torch.float64)).to_event(1)
+
+
+def test_a_latent_site_without_reparametrisation_is_refused():
+    model, guide = tiny_pair()
+    guide.posterior = Discrete()
+    with pytest.raises(NotImplementedError, match="'z_1' is not"):
+        ZForcingELBO().loss(model, guide, tiny_batch())
+
+
+def test_schedules_follow_the_steps_of_svi():
+    model, guide = tiny_pair()
+    objective = ZForcingELBO(gamma=Linear(0.2, 1.0, 4))
+    svi = SVI(model, guide, pyro.optim.Adam({"lr": 0.0}), objective)
+    seen = []
+    for _ in range(6):
+        seen.append(objective.gamma(objective.step))
+        pyro.set_rng_seed(0)
+        loss = svi.step(tiny_batch())
+        terms = objective.last_terms
+        assert loss == pytest.approx((-terms.reconstruction + seen[-1] * terms.kl).item(), rel=1e-12)
+    assert seen == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0, 1.0])
+    assert objective.step == 6
+    svi.evaluate_loss(tiny_batch())
+    assert objective.step == 6
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"auxiliary_reads": "latent+hidden"},
+        {"auxiliary_loss": "squared-error"},
+        {"emission_skip": True},
+        {"transition_mlp": False},
+        {"share_embedding": False},
+        {"learn_initial_state": True},
+        {"recurrent_init": "uniform"},
+        {"auxiliary_mean": "identity"},
+    ],
+)
+def test_every_parameter_gets_a_gradient(options):
+    model, guide = tiny_pair(input_dropout=0.2, **options)
+    _, found = gradients(ZForcingELBO(alpha=0.1, beta=0.1), model, guide, tiny_batch((5, 4, 3, 5)))
+    names = all_parameters(model, guide)
+    assert [n for n in names if n not in found or not found[n].abs().sum() > 0] == []
+
+
+def test_squared_error_is_the_error_plus_a_constant():
+    _, guide = tiny_pair(auxiliary_loss="squared-error")
+    latent, target = torch.randn(4, 3, dtype=torch.float64), torch.randn(4, 8, dtype=torch.float64)
+    law = guide.auxiliary(Context(latent=latent))
+    expected = -(target - law.mean).square().sum(-1) - 8 * 0.5 * math.log(math.pi)
+    assert torch.allclose(law.log_prob(target), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("count", [0, -1])
+def test_a_count_below_one_is_refused(count):
+    with pytest.raises(ValueError, match="count must be at least 1"):
+        ZForcingELBO(count=count)

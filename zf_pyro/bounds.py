@@ -1,0 +1,164 @@
+"""Lower bounds on the log-likelihood of sequences, by importance sampling from the guide.
+
+    log w_k  = log p(x, z_k) - log q(z_k | x),      z_k ~ q,  k = 1 .. K, each summed over the real steps of a sequence
+    ELBO     = mean_k log w_k
+    IW bound = log mean_k w_k                       Burda et al., "Importance Weighted Autoencoders", ICLR 2016
+
+Both come from the same K weights, so that ELBO <= IW bound always, and both in expectation stay below log p(x).
+gamma = 1 and alpha = beta = 0, whatever the weights of training were.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.distributions.util import scale_and_mask
+from torch import Tensor
+
+from zf_pyro.data.batch import SequenceBatch
+from zf_pyro.errors import InputError
+from zf_pyro.guides import BackwardGuide
+from zf_pyro.model import StochasticRNN
+from zf_pyro.objectives import stochastic_sites
+from zf_pyro.scopes import evaluating
+from zf_pyro.terms import AUXILIARY, BACKWARD, skip_terms
+
+MAX_ROWS = 256
+"""Particles times sequences in flight: memory is bounded by it, whatever K."""
+
+
+class Weights(NamedTuple):
+    """log w_k, and its part log q(z_k | x) - log p(z_k), each (K, B), float64, in nats per sequence."""
+
+    log_weights: Tensor
+    log_ratios: Tensor
+
+
+@dataclass(frozen=True)
+class Bound:
+    """Bounds over a set of sequences: means over sequences, nats per sequence, with their standard errors.
+
+    Attributes:
+        num_sequences: N.
+        num_steps: real steps of all sequences together.
+        elbo: mean over sequences and particles of log w.
+        elbo_se: its standard error over sequences.
+        iw_bound: mean over sequences of log mean_k w_k.
+        iw_bound_se: its standard error over sequences.
+        num_particles: K.
+        kl: mean of log q(z | x) - log p(z) at the same samples, so that elbo = reconstruction - kl.
+    """
+
+    num_sequences: int
+    num_steps: int
+    elbo: float
+    elbo_se: float
+    iw_bound: float
+    iw_bound_se: float
+    num_particles: int
+    kl: float
+
+    def perplexity(self, bound: float) -> float:
+        """exp(-bound in nats per step), for a bound in nats per sequence."""
+        return math.exp(-bound * self.num_sequences / self.num_steps)
+
+
+def importance_weights(
+    model: StochasticRNN, guide: BackwardGuide, batch: SequenceBatch, num_particles: int, max_rows: int = MAX_ROWS
+) -> Weights:
+    """K importance weights for every sequence of a batch.
+
+    The particles stand in a plate left of the batch, so that what needs no z is computed once; transitions and heads
+    fold them into their rows. They come in chunks of at most `max_rows` rows, which bounds the memory.
+
+    Raises:
+        InputError: `num_particles` is below 1.
+    """
+    if num_particles < 1:
+        raise InputError(f"the number of particles must be at least 1, not {num_particles}")
+    chunk = max(1, max_rows // batch.num_sequences)
+    with evaluating(model, guide), skip_terms(AUXILIARY, BACKWARD):
+        encoding = guide.encode(batch)
+        chunks = [
+            weigh(model, guide, batch, encoding, min(chunk, num_particles - start))
+            for start in range(0, num_particles, chunk)
+        ]
+    return Weights(*(torch.cat(parts) for parts in zip(*chunks, strict=True)))
+
+
+def weigh(
+    model: StochasticRNN, guide: BackwardGuide, batch: SequenceBatch, encoding: Tensor, num_particles: int
+) -> Weights:
+    """Importance weights of one chunk of particles."""
+    with pyro.plate("particles", num_particles, dim=-2):
+        guide_trace = poutine.trace(guide).get_trace(batch, encoding)
+        model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(batch)
+    posterior = sum_log_probs(guide_trace, lambda name: name in model_trace.nodes)
+    prior = sum_log_probs(model_trace, lambda name: name in guide_trace.nodes)
+    likelihood = sum_log_probs(model_trace, lambda name: name not in guide_trace.nodes)
+    shape = (num_particles, batch.num_sequences)
+    log_ratios = (posterior - prior).expand(shape)
+    return Weights((likelihood - log_ratios).expand(shape), log_ratios)
+
+
+def sum_log_probs(trace: poutine.Trace, counted: Callable[[str], bool]) -> Tensor:
+    """log-probabilities of the counted sites added up, (K, B) or what broadcasts to it, float64."""
+    total = torch.zeros(1, 1, dtype=torch.float64)
+    for name, site in stochastic_sites(trace):
+        if counted(name):
+            score = site["fn"].log_prob(site["value"])
+            total = total.to(score.device) + scale_and_mask(score, site["scale"], site["mask"]).double()
+    return total
+
+
+def estimate_bound(
+    model: StochasticRNN,
+    guide: BackwardGuide,
+    batches: Iterable[SequenceBatch],
+    num_particles: int,
+    *,
+    seed: int = 0,
+    max_rows: int = MAX_ROWS,
+) -> Bound:
+    """ELBO and importance-weighted bound over all sequences of `batches`.
+
+    The draws come from `seed` alone and leave the caller's random state as it was: the same batches give the same
+    answer.
+
+    Raises:
+        InputError: `num_particles` is below 1, or there is no sequence.
+    """
+    elbos, bounds, kls, num_steps = [], [], [], 0
+    device = next(model.parameters()).device
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        for batch in batches:
+            weights = importance_weights(model, guide, batch.to(device), num_particles, max_rows)
+            elbos.append(weights.log_weights.mean(0))
+            bounds.append(weights.log_weights.logsumexp(0) - math.log(num_particles))
+            kls.append(weights.log_ratios.mean(0))
+            num_steps += int(batch.lengths.sum())
+    if not elbos:
+        raise InputError("there is no sequence to evaluate")
+    elbo, bound = torch.cat(elbos), torch.cat(bounds)
+    return Bound(
+        num_sequences=len(elbo),
+        num_steps=num_steps,
+        elbo=elbo.mean().item(),
+        elbo_se=standard_error(elbo),
+        iw_bound=bound.mean().item(),
+        iw_bound_se=standard_error(bound),
+        num_particles=num_particles,
+        kl=torch.cat(kls).mean().item(),
+    )
+
+
+def standard_error(values: Tensor) -> float:
+    """Standard error of the mean of (N,) values; 0 for a single one."""
+    return (values.std() / math.sqrt(len(values))).item() if len(values) > 1 else 0.0

@@ -1,0 +1,76 @@
+"""From a configuration to a model and its guide."""
+
+from __future__ import annotations
+
+from math import sqrt
+
+from torch import nn
+
+from zf_pyro.conditionals import Categorical, ClippedLeakyReLU, Conditional, DiagonalGaussian
+from zf_pyro.config import ModelConfig
+from zf_pyro.encoders import BackwardEncoder
+from zf_pyro.guides import BackwardGuide
+from zf_pyro.model import StochasticRNN
+from zf_pyro.transitions import LSTMTransition
+
+
+def build_text(config: ModelConfig, vocabulary_size: int) -> tuple[StochasticRNN, BackwardGuide]:
+    """Z-Forcing over a vocabulary, freshly initialised from PyTorch's random state.
+
+    Args:
+        config: sizes and numerics.
+        vocabulary_size: V, special words included.
+    """
+    embedded, hidden, latent, mlp = config.embedding_size, config.hidden_size, config.latent_size, config.mlp_size
+    activation = ClippedLeakyReLU(config.activation_slope, config.activation_bound)
+
+    def gaussian(sizes: dict[str, int]) -> Conditional:
+        return DiagonalGaussian(sizes, latent, hidden=mlp, clamp=config.parameter_clamp, activation=activation)
+
+    transition = LSTMTransition(
+        embedded,
+        latent,
+        hidden,
+        latent_hidden=mlp if config.transition_mlp else None,
+        recurrent_init=config.recurrent_init,
+        learn_initial_state=config.learn_initial_state,
+        activation=activation,
+    )
+    emission = (
+        Categorical({"feature": hidden, "input": embedded}, vocabulary_size, hidden=mlp, activation=activation)
+        if config.emission_skip
+        else Categorical({"feature": hidden}, vocabulary_size)
+    )
+    model = StochasticRNN(
+        nn.Embedding(vocabulary_size, embedded),
+        transition,
+        gaussian({"hidden": hidden}),
+        emission,
+        input_dropout=config.input_dropout,
+    )
+    guide = BackwardGuide(
+        model,
+        BackwardEncoder(embedded, hidden, recurrent_init=config.recurrent_init),
+        gaussian({"hidden": hidden, "encoding": hidden}),
+        auxiliary=build_auxiliary(config, activation),
+        backward=Categorical({"encoding": hidden}, vocabulary_size),
+        embedding=None if config.share_embedding else nn.Embedding(vocabulary_size, embedded),
+        detach_auxiliary_target=config.detach_auxiliary_target,
+    )
+    return model, guide
+
+
+def build_auxiliary(config: ModelConfig, activation: nn.Module) -> Conditional:
+    """p(b_t | z_t), or p(b_t | z_t, h_{t-1})."""
+    sizes = {"latent": config.latent_size}
+    if config.auxiliary_reads == "latent+hidden":
+        sizes["hidden"] = config.hidden_size
+    return DiagonalGaussian(
+        sizes,
+        config.hidden_size,
+        hidden=config.mlp_size,
+        clamp=config.parameter_clamp,
+        mean=config.auxiliary_mean,
+        scale=sqrt(0.5) if config.auxiliary_loss == "squared-error" else None,
+        activation=activation,
+    )

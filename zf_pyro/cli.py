@@ -1,0 +1,184 @@
+"""The command line: ``zf-pyro`` and ``run.py``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+import pyro
+import torch
+
+from zf_pyro import runs
+from zf_pyro.config import Config, override
+from zf_pyro.errors import InputError
+from zf_pyro.experiment import Interrupted, choose_device, evaluate_run, open_corpus, resume, start
+from zf_pyro.presets import preset, read_config
+from zf_pyro.training import TrainingError
+
+FOLDER = click.Path(path_type=Path)
+
+
+def exit_with(command: click.Command) -> None:
+    """Run a command and end the process: 0, 2 for a mistake of the user's, 1 for a failure, 130 where interrupted.
+
+    A mistake or a failure prints one line on standard error.
+    """
+    try:
+        command.main(standalone_mode=False)
+    except (InputError, TrainingError, click.ClickException) as error:
+        message = error.format_message() if isinstance(error, click.ClickException) else str(error)
+        click.echo(f"error: {' '.join(message.split())}", err=True)
+        sys.exit(1 if isinstance(error, TrainingError) else 2)
+    except Interrupted as stop:
+        click.echo(str(stop), err=True)
+        sys.exit(130)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+
+
+@click.group()
+@click.version_option(package_name="zf_pyro")
+def cli() -> None:
+    """Stochastic recurrent networks by Z-Forcing, in Pyro."""
+
+
+@cli.command()
+@click.option("--dataset", help="The data set: imdb.")
+@click.option("--data", type=FOLDER, help="Where it is; without it, the cache and the samples package are looked in.")
+@click.option("--download", is_flag=True, help="Fetch the official archive into the cache first.")
+@click.option("--preset", "preset_name", help="paper or quick [default: paper with a GPU, quick without].")
+@click.option("--config", "config_file", type=FOLDER, help="Start from a config.toml instead of a preset.")
+@click.option(
+    "--resume", "resumed", type=FOLDER, metavar="RUN", help="Go on with an unfinished run; takes no other option."
+)
+@click.option("--output", type=FOLDER, help="The run's folder [default: runs/DATASET-PRESET-SEED-NUMBER].")
+@click.option("--force", is_flag=True, help="Overwrite a run in --output.")
+@click.option("--seed", type=int, help="Of initialisation, batches, noise and evaluation.")
+@click.option("--device", default=None, help="auto, cpu, cuda or cuda:N [default: auto].")
+@click.option("--max-steps", type=click.IntRange(min=1), help="Updates at most.")
+@click.option("--epochs", type=int, help="Passes over the training split at most.")
+@click.option("--batch-size", type=int, help="Sequences an update.")
+@click.option("--alpha", type=float, help="Weight of the auxiliary term.")
+@click.option("--beta", type=float, help="Weight of the backward language model.")
+@click.option("--kl-start", type=float, help="Weight of the KL term at the first update.")
+@click.option("--num-particles", type=int, help="Particles of the test.")
+@click.option("--eval-sequences", metavar="N|all", help="Test sequences to score.")
+@click.option("--set", "fields", multiple=True, metavar="FIELD=VALUE", help="Any field of the preset; may be repeated.")
+def train(**options: Any) -> None:
+    """Train a model, test it, and write the folder of the run."""
+    prepare_torch()
+    if options["resumed"] is not None:
+        given = [name for name, value in options.items() if value not in (None, False, ()) and name != "resumed"]
+        if given:
+            raise InputError("--resume takes no other option: the run's config.toml holds them all")
+        finish(options["resumed"], lambda: resume(options["resumed"], click.echo))
+        return
+    config, chosen = configure(**{name: options[name] for name in ("dataset", "preset_name", "config_file", "device")})
+    config = override(config, requested(options))
+    click.echo(
+        f"Z-Forcing on {config.dataset}: preset {config.preset} ({chosen}), device {config.device}, seed {config.seed}"
+    )
+    if options["output"] is not None:
+        runs.check_output(options["output"], force=options["force"])
+    corpus = open_corpus(config, download=options["download"])
+    config = replace(config, source=corpus.origin)
+    click.echo(f"Text: {corpus.source}")
+    folder = runs.create_folder(config, options["output"], force=options["force"])
+    click.echo(f"Run: {folder}")
+    finish(folder, lambda: start(config, corpus, folder, click.echo))
+
+
+@cli.command()
+@click.argument("run", type=FOLDER)
+@click.option("--num-particles", type=int, required=True, help="K of the importance-weighted bound.")
+@click.option("--eval-sequences", metavar="N|all", help="Test sequences to score [default: as the run did].")
+@click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
+def evaluate(run: Path, num_particles: int, eval_sequences: str | None, device: str) -> None:
+    """Bound the likelihood of RUN's test split with K particles; writes RUN/evaluation-K.json."""
+    prepare_torch()
+    report(evaluate_run(run, num_particles, count_or_all(eval_sequences), device))
+    click.echo(f"Written: {run / f'evaluation-{num_particles}.json'}")
+
+
+def prepare_torch() -> None:
+    """Process-wide settings of the commands: gradients that vanish are denormal numbers, and those are slow."""
+    torch.set_flush_denormal(True)
+    pyro.enable_validation(False)
+
+
+def configure(
+    dataset: str | None, preset_name: str | None, config_file: Path | None, device: str | None
+) -> tuple[Config, str]:
+    """The configuration to start from, on its device, and how it was chosen."""
+    if config_file is not None:
+        if dataset or preset_name:
+            raise InputError("--config names the data set and the preset itself; leave out --dataset and --preset")
+        config = read_config(config_file)
+        return replace(config, device=choose_device(device or config.device)), f"from {config_file}"
+    if dataset is None:
+        raise InputError("name a data set: --dataset imdb")
+    found = choose_device(device or "auto")
+    chosen = "asked for" if preset_name else ("a GPU is there" if found.startswith("cuda") else "no GPU in use")
+    name = preset_name or ("paper" if found.startswith("cuda") else "quick")
+    return replace(preset(dataset, name), device=found), chosen
+
+
+def requested(options: dict[str, Any]) -> dict[str, Any]:
+    """The fields that the options set, by name; what --set says comes last."""
+    names = ("seed", "max_steps", "epochs", "batch_size", "alpha", "beta", "kl_start", "num_particles")
+    values = {name: options[name] for name in names if options[name] is not None}
+    if (sequences := count_or_all(options["eval_sequences"])) is not None:
+        values["eval_sequences"] = sequences
+    if options["data"] is not None:
+        values["source"] = str(options["data"])
+    elif options["download"]:
+        values["source"] = ""
+    for text in options["fields"]:
+        name, separator, value = text.partition("=")
+        if not separator:
+            raise InputError(f"--set takes FIELD=VALUE, not {text!r}")
+        values[name.strip()] = value.strip()
+    return values
+
+
+def count_or_all(text: str | None) -> int | None:
+    """A number of sequences: at least 1, or "all", which is 0; None where nothing was said."""
+    if text is None:
+        return None
+    if text == "all":
+        return 0
+    if not text.isdecimal() or int(text) == 0:
+        raise InputError(f"--eval-sequences takes a number of sequences or all, not {text!r}")
+    return int(text)
+
+
+def finish(folder: Path, work: Callable[[], dict[str, Any]]) -> None:
+    """Do the work of a run and say what came out."""
+    try:
+        report(work())
+    except Interrupted as stop:
+        raise Interrupted(f"interrupted and saved; go on with: run.py --resume {folder}") from stop
+    click.echo(f"Written: {folder}")
+
+
+def report(results: dict[str, Any]) -> None:
+    """Print the outcome of a test, each figure with its unit and protocol."""
+    test = results["test"]
+    k, n = test["num_particles"], test["num_sequences"]
+    click.echo(f"Test, {n:,} sentences, {test['num_steps']:,} tokens with </s>, {k} particles, gamma = 1:")
+    click.echo(f"  ELBO      {test['elbo']:9.3f} +- {test['elbo_se']:.3f} nats per sentence (KL {test['kl']:.3f})")
+    click.echo(f"  IW bound  {test['iw_bound']:9.3f} +- {test['iw_bound_se']:.3f} nats per sentence")
+    click.echo(
+        f"  perplexity at most {test['perplexity']:.2f} by the IW bound, {test['perplexity_elbo']:.2f} by the ELBO; "
+        f"unigram model {test['unigram_perplexity']:.2f}"
+    )
+
+
+def main() -> None:
+    """Entry point of ``zf-pyro``."""
+    exit_with(cli)

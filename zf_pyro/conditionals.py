@@ -1,0 +1,163 @@
+"""Modules that return distributions: the one idea that priors, posteriors, emissions and auxiliaries share.
+
+A `Conditional` maps a `Context`, the quantities known at a step, to a `pyro.distributions` object. It works on one
+step, (..., B, size), and on all steps at once, (..., T, B, size): the leading dimensions are the batch shape of what
+it returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+import pyro.distributions as dist
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor, nn
+
+
+class Context(NamedTuple):
+    """What may be read at step t. A part names the fields that it reads; the others may be None.
+
+    Attributes:
+        hidden: h_{t-1}, (..., B, H).
+        latent: z_{t-1} for the prior and the posterior, z_t for the auxiliary, (..., B, Z).
+        input: the embedding of u_t, (..., B, E).
+        encoding: b_t, the state of the encoder, (..., B, H).
+        feature: what the transition hands to the emission, (..., B, F).
+        prepared: what the transition computed for this step without any z; private to the transition.
+    """
+
+    hidden: Tensor | None = None
+    latent: Tensor | None = None
+    input: Tensor | None = None
+    encoding: Tensor | None = None
+    feature: Tensor | None = None
+    prepared: Any = None
+
+
+class ClippedLeakyReLU(nn.Module):
+    """max(x, slope * x), clipped to [-bound, bound]: the activation of the authors' code (slope 1/3, bound 3)."""
+
+    def __init__(self, slope: float = 1 / 3, bound: float = 3.0) -> None:
+        super().__init__()
+        self.slope, self.bound = slope, bound
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Elementwise, any shape."""
+        return nn.functional.leaky_relu(x, self.slope).clamp(-self.bound, self.bound)
+
+    def extra_repr(self) -> str:
+        """What `print` shows."""
+        return f"slope={self.slope:.3g}, bound={self.bound:.3g}"
+
+
+def perceptron(inputs: int, outputs: int, hidden: int | None, activation: nn.Module | None = None) -> nn.Module:
+    """A linear map, or one with a hidden layer of `hidden` units (by default with `ClippedLeakyReLU`)."""
+    if hidden is None:
+        return nn.Linear(inputs, outputs)
+    return nn.Sequential(nn.Linear(inputs, hidden), activation or ClippedLeakyReLU(), nn.Linear(hidden, outputs))
+
+
+class Conditional(nn.Module):
+    """A distribution given a context: subclasses implement ``forward(context)``.
+
+    Args:
+        reads: the names of the fields of `Context` that `gather` puts together.
+    """
+
+    def __init__(self, *reads: str) -> None:
+        super().__init__()
+        unknown = [name for name in reads if name not in Context._fields]
+        if unknown:
+            raise ValueError(f"no field {unknown[0]!r} in a context; there are {', '.join(Context._fields)}")
+        self.reads = reads
+
+    def gather(self, context: Context) -> Tensor:
+        """The fields that this part reads, side by side in the last dimension.
+
+        Raises:
+            ValueError: the context lacks one of them.
+        """
+        fields = [getattr(context, name) for name in self.reads]
+        for name, field in zip(self.reads, fields, strict=True):
+            if field is None:
+                raise ValueError(f"{type(self).__name__} reads {name!r}, which this model does not provide here")
+        if len(fields) == 1:
+            return fields[0]
+        shape = torch.broadcast_shapes(*(field.shape[:-1] for field in fields))
+        return torch.cat([field.expand(*shape, field.shape[-1]) for field in fields], -1)
+
+    def forward(self, context: Context) -> TorchDistribution:
+        """The distribution, its batch shape that of the fields read."""
+        raise NotImplementedError
+
+
+class DiagonalGaussian(Conditional):
+    """N(mean, diag(exp(log-variance))), both from a perceptron on the fields read.
+
+    Serves as prior, posterior, auxiliary p(b_t | z_t) and real-valued emission.
+
+    Args:
+        sizes: the fields read and their sizes, ``{"hidden": 500, "encoding": 500}``.
+        size: the size of the variable.
+        hidden: units of the hidden layer; None for a linear map.
+        clamp: mean (before `mean`) and log-variance are clamped to [-clamp, clamp]; None leaves them free. The released
+            PyTorch code of the paper uses 8.
+        mean: "tanh" bounds the mean as an LSTM's state is bounded, as the auxiliary needs it; else "identity".
+        scale: a fixed standard deviation instead of a learned one. sqrt(1/2) makes -log p the squared error plus a
+            constant, log(pi) / 2 a unit.
+        activation: of the hidden layer, `ClippedLeakyReLU()` by default.
+    """
+
+    def __init__(
+        self,
+        sizes: Mapping[str, int],
+        size: int,
+        *,
+        hidden: int | None = None,
+        clamp: float | None = 8.0,
+        mean: Literal["identity", "tanh"] = "identity",
+        scale: float | None = None,
+        activation: nn.Module | None = None,
+    ) -> None:
+        super().__init__(*sizes)
+        outputs = size if scale is not None else 2 * size
+        self.network = perceptron(sum(sizes.values()), outputs, hidden, activation)
+        self.clamp, self.mean, self.scale = clamp, mean, scale
+
+    def forward(self, context: Context) -> TorchDistribution:
+        """Batch shape (..., B), event shape (size,)."""
+        parameters = self.network(self.gather(context))
+        if self.clamp is not None:
+            parameters = parameters.clamp(-self.clamp, self.clamp)
+        if self.scale is None:
+            mean, log_variance = parameters.chunk(2, -1)
+            scale = torch.exp(0.5 * log_variance)
+        else:
+            mean, scale = parameters, torch.full_like(parameters, self.scale)
+        return dist.Normal(mean.tanh() if self.mean == "tanh" else mean, scale).to_event(1)
+
+
+class Categorical(Conditional):
+    """A softmax over `size` classes: the emission of text, and its backward language model.
+
+    With a hidden layer and ``{"feature": H, "input": E}`` it is the emission with a skip connection from the embedded
+    input, lrelu(W h_t + V embed(u_t)) followed by a linear map.
+
+    Args:
+        sizes: the fields read and their sizes.
+        size: the number of classes.
+        hidden: units of the hidden layer; None for a linear map.
+        activation: of the hidden layer, `ClippedLeakyReLU()` by default.
+    """
+
+    def __init__(
+        self, sizes: Mapping[str, int], size: int, *, hidden: int | None = None, activation: nn.Module | None = None
+    ) -> None:
+        super().__init__(*sizes)
+        self.network = perceptron(sum(sizes.values()), size, hidden, activation)
+
+    def forward(self, context: Context) -> TorchDistribution:
+        """Batch shape (..., B), no event shape; values are integers."""
+        return dist.Categorical(logits=self.network(self.gather(context)))

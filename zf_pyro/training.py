@@ -1,0 +1,219 @@
+"""The training loop: Adam, clipping of the global norm, validation, and a state from which it goes on exactly."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from zf_pyro.bounds import Bound, estimate_bound
+from zf_pyro.config import Config
+from zf_pyro.data.batch import SequenceBatch
+from zf_pyro.data.loader import Split, epoch_batches, ordered_batches, subset
+from zf_pyro.guides import BackwardGuide
+from zf_pyro.model import StochasticRNN
+from zf_pyro.objectives import ZForcingELBO
+from zf_pyro.schedules import Linear, weight_at
+from zf_pyro.scopes import local_parameters
+
+MAX_SKIPPED = 20
+"""Non-finite steps in a row that end a run."""
+
+Record = dict[str, float | int]
+"""A line of the metrics: of one update, or of one validation (its names begin with ``valid_``)."""
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on."""
+
+
+class Best(NamedTuple):
+    """The parameters of the best validation so far."""
+
+    step: int
+    iw_bound: float
+    model: dict[str, Tensor]
+    guide: dict[str, Tensor]
+
+
+class Trainer:
+    """Trains a model and its guide, and validates them.
+
+    Args:
+        model: the generative program, on the device to train on.
+        guide: the inference program, there too.
+        config: sections `objective` and `training`, and the seed.
+        train: the sequences to train on.
+        valid: the sequences to choose the best parameters by.
+
+    Attributes:
+        step: batches seen so far, in this run and in those that it resumes.
+        skipped: how many of them were left out for a loss or gradient that was not finite.
+        best: the parameters with the greatest validation bound so far, None before the first validation.
+    """
+
+    def __init__(self, model: StochasticRNN, guide: BackwardGuide, config: Config, train: Split, valid: Split) -> None:
+        options, objective = config.training, config.objective
+        self.model, self.guide, self.train, self.valid = model, guide, train, valid
+        self.options, self.seed = options, config.seed
+        self.device = next(model.parameters()).device
+        self.elbo = ZForcingELBO(
+            objective.alpha,
+            objective.beta,
+            Linear(objective.kl_start, 1.0, objective.kl_steps),
+            count=min(options.batch_size, len(train.lengths)),
+        )
+        self.loss: nn.Module = self.elbo(model, guide)
+        self.parameters = list(self.loss.parameters())
+        self.optimizer = torch.optim.Adam(self.parameters, lr=options.learning_rate, eps=options.adam_epsilon)
+        self.halving = ReduceLROnPlateau(
+            self.optimizer, mode="max", factor=0.5, patience=0, threshold=0.0, min_lr=options.min_learning_rate
+        )
+        self.step = self.epoch = self.position = self.skipped = self.skipped_in_a_row = 0
+        self.best: Best | None = None
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Updates in one pass over the training split."""
+        return max(1, len(self.train.lengths) // self.options.batch_size)
+
+    @property
+    def total_steps(self) -> int:
+        """Updates after which training ends."""
+        limit = self.options.epochs * self.steps_per_epoch
+        return min(limit, self.options.max_steps) if self.options.max_steps else limit
+
+    def fit(self, on_step: Callable[[Record], bool], on_validation: Callable[[Record], None]) -> bool:
+        """Train to the end, or until `on_step` returns True.
+
+        Args:
+            on_step: called with the record of each update.
+            on_validation: called with the record of each validation, after which `state` is worth saving.
+
+        Returns:
+            Whether training reached its end.
+
+        Raises:
+            TrainingError: 20 steps in a row were not finite.
+        """
+        with local_parameters():
+            while self.step < self.total_steps:
+                batches = epoch_batches(self.train.lengths, self.options.batch_size, self.seed, self.epoch)
+                for indices in batches[self.position :]:
+                    self.position += 1
+                    stop = on_step(self.update(self.train.batch(indices)))
+                    if self.validation_due():
+                        on_validation(self.validate())
+                    if stop or self.step == self.total_steps:
+                        break
+                if self.position == len(batches):
+                    self.epoch, self.position = self.epoch + 1, 0
+                if stop:
+                    break
+        return self.step == self.total_steps
+
+    def validation_due(self) -> bool:
+        """Whether the parameters are to be validated after the current step."""
+        return self.step == self.total_steps or self.step % (self.options.validate_every or self.steps_per_epoch) == 0
+
+    def update(self, batch: SequenceBatch) -> Record:
+        """One step of the optimiser, or none where loss or gradient is not finite; returns nats per sequence."""
+        self.model.train()
+        self.guide.train()
+        self.elbo.step = self.step
+        loss = self.loss(batch.to(self.device))
+        self.optimizer.zero_grad()
+        loss.backward()
+        norm = clip_grad_norm_(self.parameters, self.options.clip_norm or math.inf)
+        record = self.record(loss, norm)
+        self.step += 1
+        if math.isfinite(record["loss"]) and math.isfinite(record["gradient_norm"]):
+            self.optimizer.step()
+            self.skipped_in_a_row = 0
+        else:
+            self.skip()
+        return record
+
+    def skip(self) -> None:
+        """Count a step that was left out, and give up after too many."""
+        self.skipped += 1
+        self.skipped_in_a_row += 1
+        if self.skipped_in_a_row >= MAX_SKIPPED:
+            raise TrainingError(
+                f"{MAX_SKIPPED} steps in a row up to step {self.step} had a loss or gradient that is not finite; "
+                "try a smaller learning_rate or clip_norm"
+            )
+
+    def record(self, loss: Tensor, norm: Tensor) -> Record:
+        """The numbers of one update, in nats per sequence, fetched from the device at once."""
+        terms = self.elbo.last_terms
+        assert terms is not None
+        present = {name: term / self.elbo.count for name, term in terms._asdict().items() if term is not None}
+        values = torch.stack([loss.detach(), norm, *present.values()]).tolist()
+        record = dict(zip(["loss", "gradient_norm", *present], values, strict=True))
+        elbo = {"elbo": record["reconstruction"] - record["kl"]} if "kl" in record else {}
+        return {
+            "step": self.step + 1,
+            "epoch": self.epoch,
+            **elbo,
+            **record,
+            "gamma": weight_at(self.elbo.gamma, self.step),
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "skipped": self.skipped,
+        }
+
+    def validate(self) -> Record:
+        """Score the validation split, keep the best parameters, and halve the learning rate where it got worse."""
+        bound = self.bound_of_validation()
+        if self.best is None or bound.iw_bound > self.best.iw_bound:
+            self.best = Best(self.step, bound.iw_bound, copy_state(self.model), copy_state(self.guide))
+        self.halving.step(bound.iw_bound)
+        return {
+            "step": self.step,
+            "valid_elbo": bound.elbo,
+            "valid_iw_bound": bound.iw_bound,
+            "valid_kl": bound.kl,
+            "valid_sequences": bound.num_sequences,
+            "valid_particles": bound.num_particles,
+        }
+
+    def bound_of_validation(self) -> Bound:
+        """The bounds on the validation split, or on its seeded subset."""
+        chosen = subset(len(self.valid.lengths), self.options.validation_sequences, self.seed)
+        batches = ordered_batches(self.valid, chosen, self.options.batch_size)
+        return estimate_bound(self.model, self.guide, batches, self.options.validation_particles, seed=self.seed)
+
+    def state(self) -> dict[str, Any]:
+        """All that training needs to go on as if it had not stopped: tensors, numbers and strings."""
+        cuda = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
+        return {
+            "counters": [self.step, self.epoch, self.position, self.skipped, self.skipped_in_a_row],
+            "model": self.model.state_dict(),
+            "guide": self.guide.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "halving": self.halving.state_dict(),
+            "best": None if self.best is None else self.best._asdict(),
+            "random": {"cpu": torch.get_rng_state(), "cuda": cuda},
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go back to what `state` returned."""
+        self.step, self.epoch, self.position, self.skipped, self.skipped_in_a_row = state["counters"]
+        self.model.load_state_dict(state["model"])
+        self.guide.load_state_dict(state["guide"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.halving.load_state_dict(state["halving"])
+        self.best = None if state["best"] is None else Best(**state["best"])
+        torch.set_rng_state(state["random"]["cpu"])
+        if self.device.type == "cuda" and state["random"]["cuda"] is not None:
+            torch.cuda.set_rng_state(state["random"]["cuda"], self.device)
+
+
+def copy_state(module: nn.Module) -> dict[str, Tensor]:
+    """A copy of a module's parameters on the CPU."""
+    return {name: value.detach().to("cpu", copy=True) for name, value in module.state_dict().items()}
