@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.shared import shared_file
 from zf_pyro.data.sources import Document, read_documents, samples_file, source_files
 from zf_pyro.errors import InputError
 
@@ -286,7 +287,5 @@ def test_samples_are_read_without_importing_their_package():
 
 
 def test_shared_reviews():
-    path = Path(__file__).parents[2] / "shared/data/imdb/cornell_sentence_polarity_v1.jsonl.xz"
-    if not path.exists():
-        pytest.skip("no shared data")
+    path = shared_file("imdb/cornell_sentence_polarity_v1.jsonl.xz")
     assert sum(1 for _ in read_documents(path)) == 10_662

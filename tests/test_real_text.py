@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_data_sources import SHARED
+from tests.shared import shared_file
 
 ROOT = Path(__file__).parents[1]
 
@@ -34,8 +34,6 @@ def test_the_quick_preset_beats_the_unigram_model_twice_over(tmp_path):
 
 @pytest.mark.parametrize("name", ["aclImdb_train.jsonl.xz", "cornell_sentence_polarity_v1.jsonl.xz"])
 def test_two_hundred_steps_on_the_shared_text(tmp_path, name):
-    path = SHARED / "imdb" / name
-    if not path.exists():
-        pytest.skip("the shared data is not here")
+    path = shared_file(f"imdb/{name}")
     results = results_of(tmp_path / "run", "--preset", "quick", "--data", str(path), "--max-steps", "200")
     assert results["test"]["perplexity"] < results["test"]["unigram_perplexity"]

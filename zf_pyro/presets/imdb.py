@@ -18,7 +18,7 @@ QUICK = Config(
     model=ModelConfig(embedding_size=128, hidden_size=200, latent_size=32, mlp_size=128, input_dropout=0.0),
     objective=ObjectiveConfig(kl_start=0.2, kl_steps=300),
     training=TrainingConfig(
-        epochs=1,
+        epochs=100,
         max_steps=600,
         learning_rate=3e-3,
         validate_every=200,

@@ -1,0 +1,85 @@
+"""What README and docs show works, and names what is there."""
+
+import json
+import re
+import shlex
+from dataclasses import fields
+from pathlib import Path
+
+import pyro
+import pytest
+
+from zf_pyro import runs
+from zf_pyro.cli import cli, train
+from zf_pyro.config import ModelConfig
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_two_commands_set_everything_up():
+    commands = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("python3 -m venv ")]
+    assert len(commands) == 2
+    assert commands[0].endswith("run.py --dataset imdb")
+    assert commands[1].endswith("-m pytest")
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_python_examples_run(code, capsys):
+    pyro.clear_param_store()
+    exec(compile(code, "README.md", "exec"), {})
+    pyro.clear_param_store()
+    assert "Bound(num_sequences=3, num_steps=24" in capsys.readouterr().out
+
+
+def commands():
+    lines = [line for block in blocks("bash") for line in block.splitlines()]
+    return [shlex.split(line) for line in lines if not line.startswith("python3 -m venv ")]
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_command_examples_name_real_options(words):
+    program, *arguments = words
+    if program.endswith("zf-pyro"):
+        name, *arguments = arguments
+        command = cli.commands[name]
+    else:
+        assert arguments.pop(0) == "run.py"
+        command = train
+    command.make_context("command", arguments)
+
+
+def test_every_file_of_a_run_is_described():
+    for name in runs.FILES:
+        assert f"`{name}`" in README
+
+
+def test_the_form_of_the_results_is_described():
+    (form,) = (json.loads(block) for block in blocks("json"))
+    described = README.split("### results.json")[1]
+    for name in [*list(form)[4:6], *form["test"]]:
+        assert re.search(rf"^\|.*`{name}`.*\|.*\|$", described, flags=re.MULTILINE), name
+
+
+def test_relative_links_lead_somewhere():
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_module_is_on_the_map():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    for module in (ROOT / "zf_pyro").rglob("*.py"):
+        if module.name != "__init__.py" and module.parent.name != "presets":
+            assert module.name in page, module
+
+
+def test_every_option_of_the_numerics_is_documented():
+    page = (ROOT / "docs" / "model.md").read_text(encoding="utf-8")
+    for option in fields(ModelConfig):
+        if not option.name.endswith("_size"):
+            assert f"`{option.name}`" in page, option.name
