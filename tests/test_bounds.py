@@ -192,6 +192,10 @@ def test_perplexity_of_the_uniform_law_is_the_number_of_words():
     assert bound.perplexity(bound.elbo) == pytest.approx(20.0)
 
 
+def test_a_perplexity_beyond_the_machine_is_infinite():
+    assert Bound(2, 10, -1e4, 0.0, -1e4, 0.0, 1, 0.0).perplexity(-1e4) == float("inf")
+
+
 @pytest.mark.parametrize("num_particles", [0, -3])
 def test_no_particle_is_refused(num_particles):
     model, guide = tiny_pair()

@@ -36,7 +36,7 @@ class Words:
         return padded(words, max(map(len, words)))
 
 
-def make_trainer(seed=0, train=40, dtype=torch.float32, objective=None, **options):
+def make_trainer(seed=0, train=40, device="cpu", objective=None, **options):
     config = Config(
         "imdb",
         "quick",
@@ -47,7 +47,7 @@ def make_trainer(seed=0, train=40, dtype=torch.float32, objective=None, **option
     )
     pyro.set_rng_seed(seed)
     model, guide = build_text(config.model, VOCABULARY)
-    return Trainer(model.to(dtype), guide.to(dtype), config, Words(train, 1), Words(12, 2))
+    return Trainer(model.to(device), guide.to(device), config, Words(train, 1), Words(12, 2))
 
 
 def run(trainer, stop_at=None):
@@ -263,3 +263,12 @@ def test_evaluation_sees_every_sequence_once():
     batches = list(ordered_batches(split, np.arange(21), 4))
     assert [batch.num_sequences for batch in batches] == [4, 4, 4, 4, 4, 1]
     assert sum(int(batch.lengths.sum()) for batch in batches) == split.lengths.sum()
+
+
+def test_a_validation_that_is_not_a_number_is_no_best(monkeypatch):
+    trainer = make_trainer(epochs=3)
+    bounds = iter([math.nan, -9.0, math.nan])
+    kind = trainer.bound_of_validation().__class__
+    monkeypatch.setattr(trainer, "bound_of_validation", lambda: kind(1, 1, -9.0, 0.0, next(bounds), 0.0, 1, 0.0))
+    run(trainer)
+    assert trainer.best.step == 10

@@ -65,8 +65,9 @@ class Bound:
     kl: float
 
     def perplexity(self, bound: float) -> float:
-        """exp(-bound in nats per step), for a bound in nats per sequence."""
-        return math.exp(-bound * self.num_sequences / self.num_steps)
+        """exp(-bound in nats per step), for a bound in nats per sequence; infinite beyond the reals of the machine."""
+        nats = -bound * self.num_sequences / self.num_steps
+        return math.exp(nats) if nats < 700 else math.inf
 
 
 def importance_weights(

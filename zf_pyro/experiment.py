@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -211,7 +210,7 @@ def evaluate_run(folder: Path, num_particles: int, eval_sequences: int | None, d
         "device": config.device,
         "test": test,
     }
-    write_text(folder / f"evaluation-{num_particles}.json", json.dumps(results, indent=2) + "\n")
+    write_text(folder / f"evaluation-{num_particles}.json", runs.to_json(results, indent=2) + "\n")
     return results
 
 
@@ -227,4 +226,4 @@ def write_outcome(trainer: Trainer, config: Config, corpus: TextCorpus, folder: 
     )
     write_text(folder / runs.SAMPLES, "\n".join(sentences) + "\n")
     plot_curves(runs.read_metrics(folder), folder / runs.CURVES)
-    write_text(folder / runs.RESULTS, json.dumps(results, indent=2) + "\n")
+    write_text(folder / runs.RESULTS, runs.to_json(results, indent=2) + "\n")

@@ -12,6 +12,7 @@ curves.png        the metrics as curves
 from __future__ import annotations
 
 import json
+import math
 import platform
 import subprocess
 from collections.abc import Iterator
@@ -175,6 +176,17 @@ def readable_checkpoint(folder: Path) -> Iterator[None]:
         raise InputError(f"{folder / CHECKPOINT} is damaged or of another version: {reason}") from error
 
 
+def to_json(table: dict[str, Any], indent: int | None = None) -> str:
+    """A table, perhaps of tables, as JSON; a number that is not finite becomes null, since JSON has no word for it."""
+
+    def finite(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: finite(inner) for name, inner in value.items()}
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return json.dumps(finite(table), indent=indent, allow_nan=False)
+
+
 class Metrics:
     """The metrics file of a run, appended to."""
 
@@ -187,9 +199,8 @@ class Metrics:
         self.file.seek(size)
 
     def write(self, record: dict[str, float | int]) -> None:
-        """Append a line. A number that is not finite becomes null, which JSON has a word for."""
-        finite = {name: value if abs(value) < float("inf") else None for name, value in record.items()}
-        self.file.write(json.dumps(finite, allow_nan=False).encode() + b"\n")
+        """Append a line."""
+        self.file.write(to_json(record).encode() + b"\n")
 
     def size(self) -> int:
         """Bytes so far, all of them with the operating system."""

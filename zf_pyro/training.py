@@ -170,7 +170,7 @@ class Trainer:
     def validate(self) -> Record:
         """Score the validation split, keep the best parameters, and halve the learning rate where it got worse."""
         bound = self.bound_of_validation()
-        if self.best is None or bound.iw_bound > self.best.iw_bound:
+        if self.best is None or math.isnan(self.best.iw_bound) or bound.iw_bound > self.best.iw_bound:
             self.best = Best(self.step, bound.iw_bound, copy_state(self.model), copy_state(self.guide))
         self.halving.step(bound.iw_bound)
         return {

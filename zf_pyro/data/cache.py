@@ -26,6 +26,7 @@ from zf_pyro.data.encode import SPLITS, EncodedText, TextSettings
 from zf_pyro.data.sources import explained, source_files
 from zf_pyro.data.vocabulary import Vocabulary
 from zf_pyro.errors import InputError
+from zf_pyro.files import sha256_of
 
 FORMAT = 1
 """To be raised with every change of what an entry holds, or of how text is read, cleaned, split or counted."""
@@ -79,7 +80,7 @@ def open_entry(entry: Path, name: str) -> TextCorpus | None:
     """
     try:
         meta = json.loads((entry / _META).read_bytes())
-        if any(_hash(entry / file) != meta["sha256"][file] for file in _FILES):
+        if any(sha256_of(entry / file) != meta["sha256"][file] for file in _FILES):
             return None
         documents = [int(meta["documents"][split]) for split in SPLITS]
         vocabulary = Vocabulary.load(entry / _VOCABULARY)
@@ -147,7 +148,7 @@ def _write(folder: Path, text: EncodedText) -> None:
         np.save(folder / f"{name}_offsets.npy", split.offsets)
     meta = {
         "documents": {name: split.num_documents for name, split in text.splits.items()},
-        "sha256": {file: _hash(folder / file) for file in _FILES},
+        "sha256": {file: sha256_of(folder / file) for file in _FILES},
     }
     (folder / _META).write_text(json.dumps(meta, indent=1), encoding="utf-8")
 
@@ -167,11 +168,6 @@ def _publish(building: Path, entry: Path) -> None:
 
 def _mapped(entry: Path, split: str, part: str) -> np.ndarray:
     return np.load(entry / f"{split}_{part}.npy", mmap_mode="r", allow_pickle=False)
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _listed(numbers: list[int]) -> str:

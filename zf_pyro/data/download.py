@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import os
 import re
@@ -15,6 +14,7 @@ from urllib.request import Request, urlopen
 from tqdm import tqdm
 
 from zf_pyro.errors import InputError
+from zf_pyro.files import sha256_of
 
 ARCHIVE_URL = "https://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz"
 """The Large Movie Review Dataset (Maas et al., ACL 2011), as its authors offer it."""
@@ -47,14 +47,14 @@ def fetch(url: str, path: Path, *, sha256: str, size: int) -> None:
     """
     part = path.with_name(path.name + ".part")
     with _on_disk(path):
-        if path.is_file() and _hash(path) == sha256:
+        if path.is_file() and sha256_of(path) == sha256:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         if part.is_file() and part.stat().st_size > size:
             part.unlink()
         if not part.is_file() or part.stat().st_size < size:
             _receive(url, part, size)
-        if _hash(part) != sha256:
+        if sha256_of(part) != sha256:
             part.unlink()
             raise InputError(f"{url}: what arrived is not the expected file (its SHA-256 differs); try again later")
         os.replace(part, path)
@@ -114,11 +114,6 @@ def _chunks(response: http.client.HTTPResponse, url: str) -> Iterator[bytes]:
         if not chunk:
             return
         yield chunk
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager
