@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from tests.kalman import exact_log_likelihood, generate, linear_pair, train_guide
 from tests.test_objectives import Exploding
 from tests.tiny import padded, tiny_batch, tiny_pair
-from zf_pyro import BackwardGuide, InputError, estimate_bound, importance_weights
+from zf_pyro import BackwardGuide, InputError, ZForcingELBO, estimate_bound, importance_weights
 from zf_pyro.bounds import Bound, standard_error
+from zf_pyro.scopes import local_parameters
 
 
 @pytest.fixture(scope="module")
@@ -101,9 +102,14 @@ def test_an_untrained_guide_still_gives_bounds():
 def test_kl_is_the_difference_of_reconstruction_and_elbo(trained):
     model, guide, batch, _ = trained
     torch.manual_seed(0)
-    weights = importance_weights(model, guide, batch, 3)
-    assert weights.log_ratios.shape == weights.log_weights.shape == (3, 40)
-    assert weights.log_ratios.mean() > 0
+    weights = importance_weights(model, guide, batch, 500)
+    assert weights.log_ratios.shape == weights.log_weights.shape == (500, 40)
+    objective = ZForcingELBO(count=40, num_particles=500, vectorize_particles=True)
+    with local_parameters():
+        objective.loss(model, guide, batch)
+    kl = objective.last_terms.kl.item() / 40
+    error = standard_error(weights.log_ratios.mean(1))
+    assert weights.log_ratios.mean().item() == pytest.approx(kl, abs=5 * error)
 
 
 @pytest.mark.parametrize("padding", [1, 4])
@@ -176,9 +182,31 @@ def test_the_estimate_depends_on_its_seed_alone_and_leaves_the_random_state():
     assert estimate_bound(model, guide, batches, 5, seed=2) != first
 
 
+def test_evaluation_drops_no_input():
+    with_dropout, without = tiny_pair(input_dropout=0.5), tiny_pair(input_dropout=0.0)
+    with_dropout[0].train()
+    expected = estimate_bound(*without, [tiny_batch()], 4)
+    assert estimate_bound(*with_dropout, [tiny_batch()], 4) == expected
+
+
+def test_standard_error_of_known_values():
+    assert standard_error(torch.tensor([1.0, 2.0, 3.0, 4.0])) == pytest.approx((5 / 3 / 4) ** 0.5)
+    assert standard_error(torch.tensor([1.0])) == 0
+
+
 def test_summary_of_a_set():
     model, guide = tiny_pair()
-    bound = estimate_bound(model, guide, [tiny_batch((5, 2)), tiny_batch((4,))], 5)
+    batches = [tiny_batch((5, 2)), tiny_batch((4,))]
+    bound = estimate_bound(model, guide, batches, 5)
+    torch.manual_seed(0)
+    weights = [importance_weights(model, guide, batch, 5) for batch in batches]
+    log_weights = torch.cat([part.log_weights for part in weights], 1)
+    elbo, iw_bound = bounds_of(log_weights)
+    assert bound.elbo == pytest.approx(elbo.mean().item())
+    assert bound.elbo_se == pytest.approx(standard_error(elbo))
+    assert bound.iw_bound == pytest.approx(iw_bound.mean().item())
+    assert bound.iw_bound_se == pytest.approx(standard_error(iw_bound))
+    assert bound.kl == pytest.approx(torch.cat([part.log_ratios for part in weights], 1).mean().item())
     assert (bound.num_sequences, bound.num_steps, bound.num_particles) == (3, 11, 5)
     assert bound.elbo <= bound.iw_bound
     assert bound.perplexity(bound.iw_bound) == pytest.approx(

@@ -2,93 +2,24 @@
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
 import time
 import tomllib
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 
-import click
 import pytest
 import torch
 
 import zf_pyro
+from tests.toy_runs import SMALL
 from zf_pyro import experiment, runs
-from zf_pyro.cli import cli, exit_with, train
+from zf_pyro.config import override
+from zf_pyro.presets import PRESETS
 
 ROOT = Path(__file__).parents[1]
-SMALL = [
-    *("--set", "hidden_size=8", "--set", "embedding_size=6", "--set", "latent_size=3", "--set", "mlp_size=5"),
-    *(
-        "--epochs",
-        "4",
-        "--set",
-        "validation_sequences=6",
-        "--eval-sequences",
-        "10",
-        "--set",
-        "kl_steps=4",
-        "--set",
-        "validate_every=4",
-    ),
-]
-
-
-@pytest.fixture
-def reviews(tmp_path):
-    """Sixty documents of a toy language."""
-    source = random.Random(0)
-    subjects, verbs, objects = (
-        ["the film", "this actor", "her story"],
-        ["moves", "bores", "saves"],
-        ["us", "them", "me"],
-    )
-    lines = [
-        " ".join(f"{source.choice(subjects)} {source.choice(verbs)} {source.choice(objects)} again ." for _ in range(3))
-        for _ in range(60)
-    ]
-    path = tmp_path / "reviews.txt"
-    path.write_text("\n".join(f"{line} number {i} is a good one ." for i, line in enumerate(lines)), encoding="utf-8")
-    return path
-
-
-def call(monkeypatch, command: click.Command, *arguments: object) -> int:
-    """Run a command as its own process would; returns the exit status."""
-    monkeypatch.setattr(sys, "argv", ["command", *map(str, arguments)])
-    try:
-        exit_with(command)
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
-
-
-@pytest.fixture
-def run_py(monkeypatch, capsys):
-    def run(*arguments):
-        status = call(monkeypatch, train, *arguments)
-        return status, *capsys.readouterr()
-
-    return run
-
-
-@pytest.fixture
-def zf(monkeypatch, capsys):
-    def run(*arguments):
-        status = call(monkeypatch, cli, *arguments)
-        return status, *capsys.readouterr()
-
-    return run
-
-
-@pytest.fixture
-def finished(run_py, reviews, tmp_path):
-    """A finished run."""
-    folder = tmp_path / "run"
-    status, _, error = run_py("--dataset", "imdb", "--data", reviews, "--max-steps", 8, "--output", folder, *SMALL)
-    assert status == 0, error
-    return folder
 
 
 def test_a_run_from_beginning_to_end(finished):
@@ -201,7 +132,7 @@ def test_evaluation_on_other_text_is_refused(zf, reviews, finished):
     reviews.write_text(reviews.read_text().replace("story", "novel"))
     status, _, error = zf("evaluate", finished, "--num-particles", 3)
     assert (status, error.count("\n")) == (2, 1)
-    assert "vocabularies differ" in error
+    assert "not the text that" in error
 
 
 class InterruptAt:
@@ -244,154 +175,7 @@ def test_a_finished_run_is_not_resumed(run_py, finished):
     assert "finished" in error
 
 
-BAD_OPTIONS = {
-    "data set": (["--dataset", "imbd"], "near names: imdb"),
-    "no data set": ([], "--dataset imdb"),
-    "preset": (["--dataset", "imdb", "--preset", "papper"], "near names: paper"),
-    "field": (["--dataset", "imdb", "--set", "hiden_size=3"], "near names: hidden_size"),
-    "no value": (["--dataset", "imdb", "--set", "hidden_size"], "FIELD=VALUE"),
-    "type": (["--dataset", "imdb", "--set", "hidden_size=many"], "hidden_size must be a whole number"),
-    "real for whole": (["--dataset", "imdb", "--set", "hidden_size=2.5"], "whole number"),
-    "boolean": (["--dataset", "imdb", "--set", "emission_skip=perhaps"], "true or false"),
-    "choice": (["--dataset", "imdb", "--set", "auxiliary_loss=huber"], "gaussian, squared-error"),
-    "range": (["--dataset", "imdb", "--set", "hidden_size=0"], "at least 1"),
-    "not finite": (["--dataset", "imdb", "--alpha", "nan"], "alpha"),
-    "negative": (["--dataset", "imdb", "--alpha", "-1"], "alpha must not be negative"),
-    "particles": (["--dataset", "imdb", "--num-particles", "0"], "at least 1"),
-    "steps": (["--dataset", "imdb", "--max-steps", "0"], "max-steps"),
-    "batch": (["--dataset", "imdb", "--batch-size", "0"], "at least 1"),
-    "epochs": (["--dataset", "imdb", "--epochs", "0"], "at least 1"),
-    "seed": (["--dataset", "imdb", "--seed", "-1"], "seed"),
-    "device": (["--dataset", "imdb", "--device", "abacus"], "--device auto"),
-    "absent device": (["--dataset", "imdb", "--device", "cuda:99"], "--device auto"),
-    "sequences": (["--dataset", "imdb", "--eval-sequences", "some"], "all"),
-    "no sequences": (["--dataset", "imdb", "--eval-sequences", "0"], "all"),
-    "unknown option": (["--dataset", "imdb", "--hidden", "3"], "--hidden"),
-    "data and download": (["--dataset", "imdb", "--download"], "exclude"),
-    "config and preset": (["--config", "c.toml", "--preset", "quick"], "leave out"),
-    "no config": (["--config", "missing.toml"], "missing.toml"),
-    "no run": (["--resume", "missing"], "no run"),
-    "resume and more": (["--resume", "missing", "--seed", "3"], "no other option"),
-}
-
-
-@pytest.mark.parametrize("name", BAD_OPTIONS)
-def test_wrong_options(name, run_py, reviews, tmp_path, monkeypatch):
-    arguments, hint = BAD_OPTIONS[name]
-    monkeypatch.chdir(tmp_path)
-    if "--dataset" in arguments:
-        arguments = [*arguments, "--data", str(reviews)]
-    status, _, error = run_py(*arguments)
-    assert status == 2
-    assert error.count("\n") == 1, error
-    assert hint in error
-    assert not (tmp_path / "runs").exists()
-
-
-BAD_DATA = {
-    "missing": (None, "no such"),
-    "empty": (b"", "empty"),
-    "not utf-8": (b"caf\xe9 is a good film indeed .\n" * 9, "UTF-8"),
-    "no sentence": (b"too short\nso is this\nand this\n", "no sentence of 5 to 16"),
-}
-
-
-@pytest.mark.parametrize("name", BAD_DATA)
-def test_wrong_data(name, run_py, tmp_path, monkeypatch):
-    content, hint = BAD_DATA[name]
-    path = tmp_path / "bad.txt"
-    if content is not None:
-        path.write_bytes(content)
-    monkeypatch.chdir(tmp_path)
-    status, _, error = run_py("--dataset", "imdb", "--data", path)
-    assert (status, error.count("\n")) == (2, 1), error
-    assert hint.lower() in error.lower()
-    assert "bad.txt" in error
-    assert not (tmp_path / "runs").exists()
-
-
-def test_an_output_that_is_something_else_is_left_alone(run_py, reviews, tmp_path):
-    for output in (reviews, tmp_path):
-        status, _, error = run_py("--dataset", "imdb", "--data", reviews, "--output", output, "--force", *SMALL)
-        assert (status, error.count("\n")) == (2, 1)
-    assert [path.name for path in tmp_path.iterdir()] == ["reviews.txt"]
-
-
-@pytest.mark.parametrize(
-    ("damage", "hint"),
-    [
-        (lambda path: path.write_bytes(path.read_bytes()[:1000]), "damaged"),
-        (lambda path: path.write_bytes(b"nothing"), "damaged"),
-        (lambda path: torch.save({"trainer": {}}, path), "damaged"),
-        (lambda path: torch.save([1, 2], path), "damaged"),
-        (lambda path: path.unlink(), "no checkpoint.pt"),
-    ],
-)
-def test_a_damaged_checkpoint(zf, run_py, finished, damage, hint):
-    damage(finished / "checkpoint.pt")
-    status, _, error = zf("evaluate", finished, "--num-particles", 3)
-    assert (status, error.count("\n")) == (2, 1), error
-    assert hint in error
-    (finished / "results.json").unlink()
-    status, _, error = run_py("--resume", finished)
-    assert (status, error.count("\n")) == (2, 1), error
-    assert hint in error
-
-
-class Malicious:
-    """A pickle that would run a command."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.system, (f"touch {self.path}",)
-
-
-def test_a_checkpoint_with_code_is_not_run(zf, finished, tmp_path):
-    torch.save({"trainer": Malicious(tmp_path / "owned")}, finished / "checkpoint.pt")
-    status, _, error = zf("evaluate", finished, "--num-particles", 3)
-    assert (status, error.count("\n")) == (2, 1)
-    assert not (tmp_path / "owned").exists()
-
-
-def test_a_checkpoint_of_other_sizes_is_refused(zf, finished):
-    config = finished / "config.toml"
-    config.write_text(config.read_text().replace("hidden_size = 8", "hidden_size = 9"))
-    status, _, error = zf("evaluate", finished, "--num-particles", 3)
-    assert (status, error.count("\n")) == (2, 1)
-    assert "another version" in error
-
-
-@pytest.mark.parametrize("arguments", [["--num-particles", "0"], ["--num-particles", "x"], []])
-def test_wrong_particles_of_an_evaluation(zf, finished, arguments):
-    before = sorted(path.name for path in finished.iterdir())
-    status, _, error = zf("evaluate", finished, *arguments)
-    assert (status, error.count("\n")) == (2, 1)
-    assert sorted(path.name for path in finished.iterdir()) == before
-
-
-def test_evaluating_a_folder_that_is_no_run(zf, tmp_path):
-    status, _, error = zf("evaluate", tmp_path, "--num-particles", "3")
-    assert (status, error.count("\n")) == (2, 1)
-    assert "is no run" in error
-
-
-@pytest.mark.parametrize("line", ["hidden_size = 'x'", "wrong = 1", "[model", "[model.deep]\nx = 1"])
-def test_a_wrong_config_file(run_py, tmp_path, line):
-    config = tmp_path / "c.toml"
-    config.write_text(f'dataset = "imdb"\npreset = "quick"\n{line}\n')
-    status, _, error = run_py("--config", config)
-    assert (status, error.count("\n")) == (2, 1)
-    assert "c.toml" in error
-
-
 def test_every_field_of_a_preset_can_be_set():
-    from dataclasses import fields, is_dataclass
-
-    from zf_pyro.config import override
-    from zf_pyro.presets import PRESETS
-
     config = PRESETS["imdb"]["quick"]
     values = {}
     for section in fields(config):

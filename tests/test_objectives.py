@@ -6,11 +6,12 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro import poutine
 from pyro.infer import SVI, TraceMeanField_ELBO
 from torch import nn
 
 from tests.tiny import all_parameters, tiny_batch, tiny_pair
-from zf_pyro import BackwardGuide, Conditional, Context, Linear, ZForcingELBO
+from zf_pyro import BackwardGuide, Conditional, Context, LinearSchedule, ZForcingELBO
 from zf_pyro.objectives import Terms
 from zf_pyro.scopes import local_parameters
 from zf_pyro.terms import AUXILIARY, BACKWARD, skip_terms
@@ -54,9 +55,10 @@ def test_the_loss_is_the_weighted_sum_of_its_terms_over_the_count():
     assert loss == pytest.approx(expected.item(), rel=1e-12)
 
 
-def test_terms_equal_their_formulas():
+@pytest.mark.parametrize("reads", ["latent", "latent+hidden"])
+def test_terms_equal_their_formulas(reads):
     """Every term by hand, from the guide's own draws, one sequence and one step at a time."""
-    model, guide = tiny_pair()
+    model, guide = tiny_pair(auxiliary_reads=reads)
     lengths = (5, 2, 4)
     batch = tiny_batch(lengths)
     objective = ZForcingELBO(alpha=1.0, beta=1.0)
@@ -76,11 +78,12 @@ def test_terms_equal_their_formulas():
                 context = model.transition.predict(state, model.transition.prepare(embedded))
                 q, p = guide.posterior(context._replace(encoding=encoding)), model.prior(context)
                 latent = z[t, b : b + 1]
+                seen = Context(latent=latent, hidden=state.hidden)
                 by_hand["kl"] += torch.distributions.kl_divergence(q, p).item()
                 state, feature = model.transition.update(state, context, latent)
                 emission = model.emission(context._replace(feature=feature))
                 by_hand["reconstruction"] += emission.log_prob(batch.targets[t, b : b + 1]).item()
-                by_hand["auxiliary"] += guide.auxiliary(Context(latent=latent)).log_prob(encoding).item()
+                by_hand["auxiliary"] += guide.auxiliary(seen).log_prob(encoding).item()
                 if t > 0:
                     scores = guide.backward(Context(encoding=encoding)).log_prob(batch.inputs[t, b : b + 1])
                     by_hand["backward"] += scores.item()
@@ -99,6 +102,44 @@ def test_the_backward_term_scores_a_first_input_that_is_data():
     objective.loss(model, guide, replace(batch, first_input_is_data=True))
     first = guide.backward(Context(encoding=guide.encode(batch)[:1])).log_prob(batch.inputs[:1]).sum()
     assert objective.last_terms.backward.item() == pytest.approx((without + first).item(), rel=1e-12)
+
+
+@pytest.mark.parametrize("vectorize", [False, True])
+def test_terms_are_averages_over_particles(vectorize):
+    model, guide = tiny_pair()
+    guide.posterior = Pointlike(guide.posterior)
+    batch = tiny_batch()
+    single, several = (ZForcingELBO(0.3, 0.7, num_particles=k, vectorize_particles=vectorize and k > 1) for k in (1, 4))
+    assert several.loss(model, guide, batch) == pytest.approx(single.loss(model, guide, batch), rel=1e-6)
+    for ours, theirs in zip(several.last_terms, single.last_terms, strict=True):
+        assert ours.item() == pytest.approx(theirs.item(), rel=1e-6)
+
+
+class Pointlike(Conditional):
+    """A posterior that hardly varies, so that all particles are alike."""
+
+    def __init__(self, posterior):
+        super().__init__("hidden", "encoding")
+        self.posterior = posterior
+
+    def forward(self, context):
+        return dist.Normal(self.posterior(context).base_dist.loc, 1e-9).to_event(1)
+
+
+def test_terms_follow_scale_and_mask():
+    model, guide = tiny_pair()
+    batch = tiny_batch()
+    objective = ZForcingELBO(0.3, 0.7)
+
+    def loss_under(handler):
+        pyro.set_rng_seed(0)
+        return objective.loss(handler(model), handler(guide), batch)
+
+    whole = loss_under(lambda program: program)
+    assert loss_under(lambda program: poutine.scale(program, scale=0.5)) == pytest.approx(0.5 * whole, rel=1e-12)
+    parts = [torch.tensor([True, False, False]), torch.tensor([False, True, True])]
+    masked = [loss_under(lambda program, part=part: poutine.mask(program, mask=part)) for part in parts]
+    assert sum(masked) == pytest.approx(whole, rel=1e-12)
 
 
 def test_the_backward_term_of_single_steps_is_zero():
@@ -149,6 +190,15 @@ def test_the_auxiliary_gives_the_encoder_no_gradient_through_its_target():
     assert auxiliary_gradient(True).abs().max() < 1e-12
 
 
+def test_the_backward_language_model_trains_the_encoder():
+    model, guide = tiny_pair()
+    batch = tiny_batch()
+    with_term, without = (
+        gradients(ZForcingELBO(beta=beta), model, guide, batch)[1]["1.encoder.lstm.weight_hh_l0"] for beta in (1.0, 0.0)
+    )
+    assert not torch.allclose(with_term, without)
+
+
 class ReadsOnlyHidden(Conditional):
     """A posterior blind to the encoder but for a path of zero weight."""
 
@@ -197,7 +247,7 @@ def test_a_latent_site_without_reparametrisation_is_refused():
 
 def test_schedules_follow_the_steps_of_svi():
     model, guide = tiny_pair()
-    objective = ZForcingELBO(gamma=Linear(0.2, 1.0, 4))
+    objective = ZForcingELBO(gamma=LinearSchedule(0.2, 1.0, 4))
     svi = SVI(model, guide, pyro.optim.Adam({"lr": 0.0}), objective)
     seen = []
     for _ in range(6):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from zf_pyro import BackwardEncoder, Categorical, Conditional, Context, DiagonalGaussian, Linear, LSTMTransition
+from zf_pyro import BackwardEncoder, Categorical, Conditional, Context, DiagonalGaussian, LinearSchedule, LSTMTransition
 from zf_pyro.conditionals import ClippedLeakyReLU
 from zf_pyro.encoders import reverse_by_length
 from zf_pyro.transitions import unbind_steps
@@ -136,6 +136,6 @@ def test_the_encoder_has_seen_the_present_and_the_future_and_no_padding():
 
 
 def test_a_linear_schedule():
-    schedule = Linear(0.2, 1.0, 4)
+    schedule = LinearSchedule(0.2, 1.0, 4)
     assert [schedule(step) for step in (0, 1, 2, 4, 9)] == pytest.approx([0.2, 0.4, 0.6, 1.0, 1.0])
-    assert Linear(0.3, 1.0, 0)(0) == 1.0
+    assert LinearSchedule(0.3, 1.0, 0)(0) == 1.0

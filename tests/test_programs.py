@@ -8,7 +8,7 @@ from pyro.infer import SVI, Predictive, Trace_ELBO, TraceMeanField_ELBO
 
 from tests.tiny import VOCABULARY, all_parameters, tiny_batch, tiny_pair
 from zf_pyro import BackwardGuide, SequenceBatch, ZForcingELBO
-from zf_pyro.scopes import local_parameters
+from zf_pyro.scopes import evaluating, local_parameters
 
 
 @pytest.fixture(autouse=True)
@@ -115,6 +115,39 @@ def test_two_guides_on_one_used_model_train_apart():
     SVI(model, second, pyro.optim.Adam({"lr": 0.01}), ZForcingELBO(0.1, 0.1)).step(tiny_batch())
     assert all(torch.equal(p, kept[name]) for name, p in first.named_parameters())
     assert [name for name, p in second.named_parameters() if torch.equal(p, before[name])] == []
+
+
+def test_a_second_pair_of_the_same_names_is_refused_under_svi():
+    for seed in (0, 1):
+        model, guide = tiny_pair(seed=seed)
+        svi = SVI(model, guide, pyro.optim.Adam({"lr": 0.01}), ZForcingELBO())
+        if seed == 0:
+            svi.step(tiny_batch())
+    with pytest.raises(ValueError, match="another program named 'guide'"):
+        svi.step(tiny_batch())
+    pyro.clear_param_store()
+    svi.step(tiny_batch())
+
+
+@pytest.mark.parametrize("objective", [Trace_ELBO, TraceMeanField_ELBO])
+def test_svi_trains_by_stock_objectives(objective):
+    model, guide = tiny_pair(input_dropout=0.2)
+    before = {name: p.detach().clone() for name, p in all_parameters(model, guide).items()}
+    svi = SVI(model, guide, pyro.optim.Adam({"lr": 0.01}), objective())
+    losses = [svi.step(tiny_batch((5, 4, 3, 5, 2, 5), seed=0)) for _ in range(40)]
+    assert sum(losses[-10:]) < sum(losses[:10])
+    still = {name for name, p in all_parameters(model, guide).items() if torch.equal(p, before[name])}
+    assert still == {name for name in before if name.startswith(("1.auxiliary", "1.backward"))}
+
+
+def test_evaluation_restores_the_mode_of_every_part():
+    model, guide = tiny_pair()
+    model.prior.eval()
+    with evaluating(model, guide):
+        assert not any(part.training for part in (*model.modules(), *guide.modules()))
+    assert model.training
+    assert model.emission.training
+    assert not model.prior.training
 
 
 def test_the_model_is_no_submodule_of_its_guide():

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pyro.infer import SVI
 
 from tests.tiny import SIZES, VOCABULARY, all_parameters, padded
-from zf_pyro import Linear, ZForcingELBO
+from zf_pyro import LinearSchedule, ZForcingELBO
 from zf_pyro.build import build_text
 from zf_pyro.config import Config, ModelConfig, ObjectiveConfig, TrainingConfig
 from zf_pyro.data.loader import epoch_batches, ordered_batches, subset
@@ -77,7 +77,7 @@ def test_twenty_steps_of_svi_are_twenty_steps_of_the_trainer():
     pyro.set_rng_seed(5)
     records, finished = run(trainer)
     assert finished
-    objective = ZForcingELBO(alpha=0.1, beta=0.1, gamma=Linear(0.2, 1.0, 6), count=8)
+    objective = ZForcingELBO(alpha=0.1, beta=0.1, gamma=LinearSchedule(0.2, 1.0, 6), count=8)
     svi = SVI(model, guide, pyro.optim.Adam({"lr": 1e-3, "eps": 1e-5}), objective)
     pyro.set_rng_seed(5)
     batches = [b for epoch in range(4) for b in epoch_batches(trainer.train.lengths, 8, 0, epoch)]
@@ -116,11 +116,30 @@ def test_a_run_that_was_interrupted_ends_as_one_that_was_not(stop_at):
     assert all(torch.equal(value, whole.best.model[name]) for name, value in second.best.model.items())
 
 
+@pytest.mark.parametrize("validate_every", [0, 2])
+def test_every_checkpoint_of_a_validation_can_be_resumed(validate_every):
+    """What a hard stop right after a checkpoint leaves, at the end of an epoch among others."""
+    options = {"validate_every": validate_every, "epochs": 3, "max_steps": 13}
+    whole, states = make_trainer(**options), []
+    records = []
+    whole.fit(lambda record: records.append(record), lambda record: states.append(saved_and_read(whole.state())))
+    assert len(states) > 2
+    for state in states:
+        resumed = make_trainer(**options)
+        resumed.load_state(state)
+        more, finished = run(resumed)
+        assert finished
+        steps = [record for record in more if "loss" in record]
+        assert steps == records[len(records) - len(steps) :]
+        assert all(torch.equal(p, q) for p, q in zip(resumed.parameters, whole.parameters, strict=True))
+
+
 def test_training_improves_the_bound():
     trainer = make_trainer(train=200, epochs=4, learning_rate=0.01)
     records, _ = run(trainer)
     bounds = [record["valid_iw_bound"] for record in records if "valid_iw_bound" in record]
     assert len(bounds) == 4
+    assert {record["valid_sequences"] for record in records if "valid_sequences" in record} == {12}
     assert bounds[-1] > bounds[0]
     losses = [record["loss"] for record in records if "loss" in record]
     assert np.mean(losses[-10:]) < np.mean(losses[:10])
@@ -200,18 +219,20 @@ def test_a_step_that_is_not_finite_changes_nothing_and_is_counted():
     trainer = make_trainer()
     poison(trainer, {3, 4})
     before = {}
-    seen = []
+    seen, skipped = [], []
 
     def on_step(record):
         now = {name: p.detach().clone() for name, p in all_parameters(trainer.model, trainer.guide).items()}
         seen.append(all(torch.equal(now[name], p) for name, p in before.items()) if before else False)
         before.update(now)
+        skipped.append(record["skipped"])
         return False
 
     with pyro.validation_enabled(False):
         trainer.fit(on_step, lambda record: None)
     assert seen == [False, False, False, True, True, False, False, False, False, False]
     assert trainer.skipped == 2
+    assert skipped == [0, 0, 0, 1, 2, 2, 2, 2, 2, 2]
 
 
 def test_twenty_bad_steps_in_a_row_end_the_run():
@@ -241,6 +262,12 @@ def test_batches_of_an_epoch(lengths, size, seed, epoch):
     assert len(seen) == (len(lengths) if len(lengths) < size else len(lengths) // size * size)
     again = epoch_batches(lengths, size, seed, epoch)
     assert all(np.array_equal(a, b) for a, b in zip(batches, again, strict=True))
+
+
+def test_no_sentence_is_always_left_out():
+    lengths = np.arange(100)
+    seen = set(np.concatenate([np.concatenate(epoch_batches(lengths, 32, 0, epoch)) for epoch in range(20)]).tolist())
+    assert seen == set(range(100))
 
 
 def test_epochs_differ_and_batches_hold_similar_lengths():

@@ -9,7 +9,7 @@ from zf_pyro.guides import BackwardGuide
 from zf_pyro.model import StochasticRNN
 from zf_pyro.objectives import Terms, ZForcingELBO
 from zf_pyro.runs import LoadedRun, load
-from zf_pyro.schedules import Linear
+from zf_pyro.schedules import LinearSchedule
 from zf_pyro.transitions import LSTMTransition
 
 __all__ = [
@@ -22,7 +22,7 @@ __all__ = [
     "DiagonalGaussian",
     "InputError",
     "LSTMTransition",
-    "Linear",
+    "LinearSchedule",
     "LoadedRun",
     "SequenceBatch",
     "StochasticRNN",

@@ -30,7 +30,7 @@ from zf_pyro.scopes import evaluating
 from zf_pyro.terms import AUXILIARY, BACKWARD, skip_terms
 
 MAX_ROWS = 256
-"""Particles times sequences in flight: memory is bounded by it, whatever K."""
+"""Particles times sequences scored at once, or one particle of a larger batch: it bounds the memory, whatever K."""
 
 
 class Weights(NamedTuple):

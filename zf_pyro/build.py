@@ -27,15 +27,6 @@ def build_text(config: ModelConfig, vocabulary_size: int) -> tuple[StochasticRNN
     def gaussian(sizes: dict[str, int]) -> Conditional:
         return DiagonalGaussian(sizes, latent, hidden=mlp, clamp=config.parameter_clamp, activation=activation)
 
-    transition = LSTMTransition(
-        embedded,
-        latent,
-        hidden,
-        latent_hidden=mlp if config.transition_mlp else None,
-        recurrent_init=config.recurrent_init,
-        learn_initial_state=config.learn_initial_state,
-        activation=activation,
-    )
     emission = (
         Categorical({"feature": hidden, "input": embedded}, vocabulary_size, hidden=mlp, activation=activation)
         if config.emission_skip
@@ -43,7 +34,7 @@ def build_text(config: ModelConfig, vocabulary_size: int) -> tuple[StochasticRNN
     )
     model = StochasticRNN(
         nn.Embedding(vocabulary_size, embedded),
-        transition,
+        build_transition(config, activation),
         gaussian({"hidden": hidden}),
         emission,
         input_dropout=config.input_dropout,
@@ -58,6 +49,19 @@ def build_text(config: ModelConfig, vocabulary_size: int) -> tuple[StochasticRNN
         detach_auxiliary_target=config.detach_auxiliary_target,
     )
     return model, guide
+
+
+def build_transition(config: ModelConfig, activation: nn.Module) -> LSTMTransition:
+    """h_t from h_{t-1}, embed(u_t) and z_t."""
+    return LSTMTransition(
+        config.embedding_size,
+        config.latent_size,
+        config.hidden_size,
+        latent_hidden=config.mlp_size if config.transition_mlp else None,
+        recurrent_init=config.recurrent_init,
+        learn_initial_state=config.learn_initial_state,
+        activation=activation,
+    )
 
 
 def build_auxiliary(config: ModelConfig, activation: nn.Module) -> Conditional:

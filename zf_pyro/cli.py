@@ -11,11 +11,12 @@ from typing import Any
 import click
 import pyro
 import torch
+from click.core import ParameterSource
 
 from zf_pyro import runs
 from zf_pyro.config import Config, override
 from zf_pyro.errors import InputError
-from zf_pyro.experiment import Interrupted, choose_device, evaluate_run, open_corpus, resume, start
+from zf_pyro.experiment import Interrupted, choose_device, evaluate_run, open_corpus, prepare, resume, start
 from zf_pyro.presets import preset, read_config
 from zf_pyro.training import TrainingError
 
@@ -29,6 +30,9 @@ def exit_with(command: click.Command) -> None:
     """
     try:
         command.main(standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        sys.exit(2)
     except (InputError, TrainingError, click.ClickException) as error:
         message = error.format_message() if isinstance(error, click.ClickException) else str(error)
         click.echo(f"error: {' '.join(message.split())}", err=True)
@@ -73,13 +77,14 @@ def train(**options: Any) -> None:
     """Train a model, test it, and write the folder of the run."""
     prepare_torch()
     if options["resumed"] is not None:
-        given = [name for name, value in options.items() if value not in (None, False, ()) and name != "resumed"]
-        if given:
+        source = click.get_current_context().get_parameter_source
+        if any(source(name) == ParameterSource.COMMANDLINE for name in options if name != "resumed"):
             raise InputError("--resume takes no other option: the run's config.toml holds them all")
-        finish(options["resumed"], lambda: resume(options["resumed"], click.echo))
+        carry_out(options["resumed"], lambda: resume(options["resumed"], click.echo))
         return
     config, chosen = configure(**{name: options[name] for name in ("dataset", "preset_name", "config_file", "device")})
     config = override(config, requested(options))
+    config = replace(config, device=choose_device(config.device))
     click.echo(
         f"Z-Forcing on {config.dataset}: preset {config.preset} ({chosen}), device {config.device}, seed {config.seed}"
     )
@@ -88,20 +93,22 @@ def train(**options: Any) -> None:
     corpus = open_corpus(config, download=options["download"])
     config = replace(config, source=corpus.origin)
     click.echo(f"Text: {corpus.source}")
+    trainer = prepare(config, corpus)
     folder = runs.create_folder(config, options["output"], force=options["force"])
     click.echo(f"Run: {folder}")
-    finish(folder, lambda: start(config, corpus, folder, click.echo))
+    carry_out(folder, lambda: start(config, corpus, trainer, folder, click.echo))
 
 
 @cli.command()
 @click.argument("run", type=FOLDER)
 @click.option("--num-particles", type=int, required=True, help="K of the importance-weighted bound.")
 @click.option("--eval-sequences", metavar="N|all", help="Test sequences to score [default: as the run did].")
+@click.option("--data", type=FOLDER, help="Where the run's text is now, if it has moved.")
 @click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
-def evaluate(run: Path, num_particles: int, eval_sequences: str | None, device: str) -> None:
+def evaluate(run: Path, num_particles: int, eval_sequences: str | None, data: Path | None, device: str) -> None:
     """Bound the likelihood of RUN's test split with K particles; writes RUN/evaluation-K.json."""
     prepare_torch()
-    report(evaluate_run(run, num_particles, count_or_all(eval_sequences), device))
+    report(evaluate_run(run, num_particles, count_or_all(eval_sequences), device, data))
     click.echo(f"Written: {run / f'evaluation-{num_particles}.json'}")
 
 
@@ -135,7 +142,7 @@ def requested(options: dict[str, Any]) -> dict[str, Any]:
     if (sequences := count_or_all(options["eval_sequences"])) is not None:
         values["eval_sequences"] = sequences
     if options["data"] is not None:
-        values["source"] = str(options["data"])
+        values["source"] = text_of(options["data"].absolute())
     elif options["download"]:
         values["source"] = ""
     for text in options["fields"]:
@@ -152,16 +159,29 @@ def count_or_all(text: str | None) -> int | None:
         return None
     if text == "all":
         return 0
-    if not text.isdecimal() or int(text) == 0:
-        raise InputError(f"--eval-sequences takes a number of sequences or all, not {text!r}")
+    if not (text.isascii() and text.isdecimal() and len(text) < 19 and int(text)):
+        raise InputError(f"--eval-sequences takes a number of sequences or all, not {text[:20]!r}")
     return int(text)
 
 
-def finish(folder: Path, work: Callable[[], dict[str, Any]]) -> None:
+def text_of(path: Path) -> str:
+    """A path as text for config.toml.
+
+    Raises:
+        InputError: its name is not UTF-8.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"--data: the name {str(path)!r} is not UTF-8; rename it") from error
+    return str(path)
+
+
+def carry_out(folder: Path, work: Callable[[], dict[str, Any]]) -> None:
     """Do the work of a run and say what came out."""
     try:
         report(work())
-    except Interrupted as stop:
+    except (Interrupted, KeyboardInterrupt) as stop:
         raise Interrupted(f"interrupted and saved; go on with: run.py --resume {folder}") from stop
     click.echo(f"Written: {folder}")
 

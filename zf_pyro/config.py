@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -74,14 +74,16 @@ class ObjectiveConfig:
     beta: float = 0.005
     """Weight of the backward language model; the authors set it equal to alpha."""
     kl_start: float = 1.0
-    """gamma, the weight of the KL term, at the first update; it ends at 1."""
-    kl_steps: int = 0
-    """Updates over which gamma rises from kl_start to 1."""
+    """gamma, the weight of the KL term, at the first update; it ends at 1. At 1 there is no annealing."""
+    kl_steps: int = 16_000
+    """Updates over which gamma goes from kl_start to 1, however many updates the run has. 16,000 from 0.2 is the
+    pace at which the authors annealed their speech models."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
         for name in ("alpha", "beta", "kl_start", "kl_steps"):
             check(getattr(self, name) >= 0, f"{name} must not be negative")
+        check(self.kl_start == 1 or self.kl_steps > 0, "kl_start has no effect while kl_steps is 0; set kl_steps too")
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ class EvaluationConfig:
         """Check the ranges."""
         check(self.num_particles >= 1, "num_particles must be at least 1")
         check(self.eval_sequences >= 0, "eval_sequences must not be negative")
-        check(self.num_samples >= 1, "num_samples must be at least 1")
+        check(1 <= self.num_samples <= 10_000, "num_samples must be at least 1 and at most 10,000")
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,15 @@ class Config:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        check(0 <= self.seed < 2**63, "seed must be at least 0 and below 2**63")
+        check(0 <= self.seed < 2**32, "seed must be at least 0 and below 2**32")
+
+
+LARGEST = 1e18
+"""Bound on the numbers of a configuration: no setting is larger, and single precision and 64-bit integers hold it."""
+
+
+SECTIONS = ("data", "model", "objective", "training", "evaluation")
+"""The fields of `Config` that hold fields themselves."""
 
 
 def check(holds: bool, message: str) -> None:
@@ -181,13 +191,15 @@ def override(config: Config, values: Mapping[str, Any]) -> Config:
     Raises:
         InputError: no such field (near names are listed), or a value of the wrong type or out of its range.
     """
-    sections = {f.name: getattr(config, f.name) for f in fields(config) if is_dataclass(getattr(config, f.name))}
+    sections = {name: getattr(config, name) for name in SECTIONS}
     owners = {f.name: name for name, section in sections.items() for f in fields(section)}
     owners |= {f.name: "" for f in fields(config) if f.name not in sections}
     changes: dict[str, dict[str, Any]] = {}
     for name, value in values.items():
         if name not in owners:
             raise InputError(unknown_name("field", name, owners))
+        if name in ("dataset", "preset") and value != getattr(config, name):
+            raise InputError(f"{name} decides what the other fields start from; choose it by --{name}")
         owner = sections[owners[name]] if owners[name] else config
         changes.setdefault(owners[name], {})[name] = read_value(name, value, get_type_hints(type(owner))[name])
     top = changes.pop("", {})
@@ -197,9 +209,7 @@ def override(config: Config, values: Mapping[str, Any]) -> Config:
 def unknown_name(kind: str, name: str, known: Any) -> str:
     """One line that names the nearest of the known names, or all of them."""
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    return f"no {kind} {name!r}; " + (
-        f"near names: {', '.join(near)}" if near else f"there are {', '.join(sorted(known))}"
-    )
+    return f"no {kind} {name!r}; {'near names' if near else 'there are'}: {', '.join(near or sorted(known))}"
 
 
 def read_value(name: str, value: Any, kind: Any) -> Any:
@@ -211,11 +221,11 @@ def read_value(name: str, value: Any, kind: Any) -> Any:
         return value
     if isinstance(value, str) and kind is not str:
         value = parse_text(value, kind)
-    if kind is float and type(value) is int:
+    if kind is float and type(value) is int and abs(value) <= LARGEST:
         value = float(value)
-    if type(value) is not kind:
+    if type(value) is not kind or (kind in (int, float) and not abs(value) <= LARGEST):
         wanted = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}[kind]
-        raise InputError(f"{name} must be {wanted}, not {value!r}")
+        raise InputError(f"{name} must be {wanted} of a sensible size, not {value!r}")
     return value
 
 
@@ -224,10 +234,9 @@ def parse_text(text: str, kind: type) -> Any:
     if kind is bool:
         return {"true": True, "false": False}.get(text.lower(), text)
     try:
-        number = kind(text)
+        return kind(text)
     except ValueError:
         return text
-    return number if abs(number) < float("inf") else text
 
 
 def to_table(config: Config) -> dict[str, Any]:
@@ -255,8 +264,7 @@ def flatten(table: Mapping[str, Any], path: Path) -> dict[str, Any]:
     for name, value in table.items():
         if name == "versions":
             continue
-        inner = value if isinstance(value, dict) else {name: value}
-        if any(isinstance(v, dict) for v in inner.values()):
-            raise InputError(f"{path}: table {name!r} holds a table, where fields belong")
-        values.update(inner)
+        if isinstance(value, dict) and name not in SECTIONS:
+            raise InputError(f"{path}: {unknown_name('section', name, SECTIONS)}")
+        values.update(value if isinstance(value, dict) else {name: value})
     return values

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import signal
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pyro
 import torch
-from tqdm import tqdm
 
 from zf_pyro import runs
 from zf_pyro.analysis import sample_sentences
@@ -23,12 +18,15 @@ from zf_pyro.config import Config
 from zf_pyro.data.loader import ordered_batches, subset
 from zf_pyro.data.text import TextCorpus, load_text
 from zf_pyro.errors import InputError
-from zf_pyro.files import write_text
+from zf_pyro.files import explained, require_writable, write_text
+from zf_pyro.guides import BackwardGuide
+from zf_pyro.model import StochasticRNN
 from zf_pyro.plots import plot_curves
+from zf_pyro.progress import deferred_signals, progress
 from zf_pyro.training import Record, Trainer
 
 EVALUATION_BATCH = 64
-"""Sequences scored together; the draws, not the law, of an evaluation depend on it."""
+"""Sequences scored together. Which noise meets which sequence depends on it, so it is no setting."""
 
 
 class Interrupted(Exception):
@@ -39,7 +37,7 @@ def choose_device(name: str) -> str:
     """The device that `name` stands for: "auto" is the GPU where there is one.
 
     Raises:
-        InputError: no such device here.
+        InputError: no such device here, or none that this package runs on.
     """
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
@@ -48,7 +46,9 @@ def choose_device(name: str) -> str:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).split("\n")[0]
-        raise InputError(f"device {name!r} cannot be used here ({reason}); try --device auto") from error
+        raise InputError(f"device {name!r} cannot be used here ({reason}); take cpu") from error
+    if device.type not in ("cpu", "cuda"):
+        raise InputError(f"device {name!r} cannot be used; take cpu or cuda")
     return name
 
 
@@ -57,66 +57,87 @@ def open_corpus(config: Config, *, download: bool = False) -> TextCorpus:
     return load_text(config.source or None, config.data, download=download)
 
 
-def start(config: Config, corpus: TextCorpus, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
+def matching_corpus(config: Config, folder: Path) -> TextCorpus:
+    """The data that a configuration names, checked to be what a run was trained on.
+
+    Raises:
+        InputError: the data cannot be read, or is other text.
+    """
+    corpus = open_corpus(config)
+    if corpus.fingerprint != runs.read_fingerprint(folder):
+        raise InputError(f"{corpus.source}: not the text that {folder} was trained on, or split by other versions")
+    return corpus
+
+
+def prepare(config: Config, corpus: TextCorpus) -> Trainer:
+    """A model, its guide and their trainer, freshly initialised from the seed.
+
+    Raises:
+        InputError: they do not fit into memory.
+    """
+    pyro.set_rng_seed(config.seed)
+    try:
+        model, guide = build_text(config.model, len(corpus.vocabulary))
+        model, guide = model.to(config.device), guide.to(config.device)
+    except (RuntimeError, MemoryError, OverflowError) as error:
+        raise InputError(f"a model of these sizes cannot be made: {str(error).split(chr(10))[0]}") from error
+    return Trainer(model, guide, config, corpus.train, corpus.valid)
+
+
+def start(
+    config: Config, corpus: TextCorpus, trainer: Trainer, folder: Path, say: Callable[[str], None]
+) -> dict[str, Any]:
     """Train from the beginning in a new folder, and test; returns the results."""
-    runs.write_settings(folder, config, corpus.vocabulary)
-    return finish(config, corpus, folder, None, say)
+    runs.write_settings(folder, config, corpus)
+    return complete(config, corpus, trainer, folder, 0, say)
 
 
 def resume(folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
     """Go on with an unfinished run, and test; returns the results.
 
     Raises:
-        InputError: the folder is no run, a finished one, or its data is gone or another.
+        InputError: the folder is no run, a finished one, or a damaged one, or its data is gone or other text.
     """
-    config, vocabulary = runs.read_settings(folder)
+    config, _ = runs.read_settings(folder)
     if (folder / runs.RESULTS).is_file():
         raise InputError(f"{folder} is finished: its results are in {runs.RESULTS}")
     state = runs.read_checkpoint(folder)
-    corpus = matching_corpus(config, vocabulary.words, folder)
     choose_device(config.device)
-    return finish(config, corpus, folder, state, say)
+    corpus = matching_corpus(config, folder)
+    trainer = prepare(config, corpus)
+    with runs.readable_checkpoint(folder):
+        trainer.load_state(state["trainer"])
+        metrics_size = int(state["metrics_size"])
+    if trainer.step > trainer.total_steps:
+        limit = f"{runs.CONFIG} allows {trainer.total_steps}"
+        raise InputError(f"{folder} has done {trainer.step} updates already, and its {limit}")
+    runs.check_metrics(folder, metrics_size)
+    return complete(config, corpus, trainer, folder, metrics_size, say)
 
 
-def matching_corpus(config: Config, words: list[str], folder: Path) -> TextCorpus:
-    """The data of a run, checked to be what the run was trained on.
-
-    Raises:
-        InputError: the data cannot be read, or its vocabulary is another.
-    """
-    corpus = open_corpus(config)
-    if corpus.vocabulary.words != words:
-        raise InputError(f"{corpus.source} is not the text that {folder} was trained on: the vocabularies differ")
-    return corpus
-
-
-def finish(
-    config: Config, corpus: TextCorpus, folder: Path, state: dict[str, Any] | None, say: Callable[[str], None]
+def complete(
+    config: Config, corpus: TextCorpus, trainer: Trainer, folder: Path, metrics_size: int, say: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Train from a state to the end, test, and write the results."""
-    pyro.set_rng_seed(config.seed)
-    model, guide = build_text(config.model, len(corpus.vocabulary))
-    trainer = Trainer(model.to(config.device), guide.to(config.device), config, corpus.train, corpus.valid)
-    if state is not None:
-        with runs.readable_checkpoint(folder):
-            trainer.load_state(state["trainer"])
-    train(trainer, folder, 0 if state is None else state["metrics_size"])
-    best = trainer.best
-    assert best is not None
-    model.load_state_dict(best.model)
-    guide.load_state_dict(best.guide)
-    say(f"Testing the parameters of step {best.step:,}")
+    """Train to the end, test the best parameters, and write the results."""
+    fit(trainer, folder, metrics_size)
+    if trainer.skipped:
+        say(f"Left out {trainer.skipped} updates whose loss or gradient was not finite")
+    if trainer.best is None:
+        raise InputError(f"{folder / runs.CHECKPOINT} is at the end of training and holds no best parameters")
+    trainer.model.load_state_dict(trainer.best.model)
+    trainer.guide.load_state_dict(trainer.best.guide)
+    say(f"Testing the parameters of step {trainer.best.step:,}")
     results = {
         **identity(config),
         "steps": trainer.step,
         "num_parameters": sum(parameter.numel() for parameter in trainer.parameters),
         "test": evaluate(trainer.model, trainer.guide, config, corpus),
     }
-    write_outcome(trainer, config, corpus, folder, results)
+    write_outcome(trainer.model, config, corpus, folder, results)
     return results
 
 
-def train(trainer: Trainer, folder: Path, metrics_size: int) -> None:
+def fit(trainer: Trainer, folder: Path, metrics_size: int) -> None:
     """Train with a progress bar, metrics and checkpoints.
 
     Raises:
@@ -152,35 +173,12 @@ def train(trainer: Trainer, folder: Path, metrics_size: int) -> None:
 
 
 SHOWN = {"ELBO": "elbo", "KL": "kl", "aux": "auxiliary"}
+"""What the progress bar shows, nats per sequence, by its name in a record."""
 
 
-def progress(*arguments: Any, **options: Any) -> tqdm:
-    """A progress bar on standard error; where that is no terminal, a line every half minute."""
-    interval = 0.5 if sys.stderr.isatty() else 30.0
-    return tqdm(*arguments, mininterval=interval, maxinterval=interval, dynamic_ncols=True, **options)
-
-
-@contextmanager
-def deferred_signals() -> Iterator[list[int]]:
-    """Collect Ctrl-C and SIGTERM in a list instead of obeying them; a second one is obeyed."""
-    asked: list[int] = []
-
-    def remember(number: int, frame: FrameType | None) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(number)
-
-    previous = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-def evaluate(model: Any, guide: Any, config: Config, corpus: TextCorpus) -> dict[str, float | int]:
+def evaluate(model: StochasticRNN, guide: BackwardGuide, config: Config, corpus: TextCorpus) -> dict[str, float | int]:
     """Score the test split, or its seeded subset, by the configuration's protocol."""
-    chosen = subset(len(corpus.test), config.evaluation.eval_sequences, config.seed)
+    chosen = subset(len(corpus.test), config.evaluation.eval_sequences, config.data.split_seed)
     batches = ordered_batches(corpus.test, chosen, EVALUATION_BATCH)
     shown = progress(batches, total=-(-len(chosen) // EVALUATION_BATCH), desc="Evaluating", unit="batch")
     bound = estimate_bound(model, guide, shown, config.evaluation.num_particles, seed=config.seed)
@@ -192,25 +190,32 @@ def evaluate(model: Any, guide: Any, config: Config, corpus: TextCorpus) -> dict
     }
 
 
-def evaluate_run(folder: Path, num_particles: int, eval_sequences: int | None, device: str) -> dict[str, Any]:
+def evaluate_run(
+    folder: Path, num_particles: int, eval_sequences: int | None, device: str, data: Path | None = None
+) -> dict[str, Any]:
     """Score a run's best parameters with K particles, and write evaluation-K.json.
 
+    Args:
+        folder: the run.
+        num_particles: K.
+        eval_sequences: how many test sequences, 0 for all; None does as the run did.
+        device: as `choose_device` takes it.
+        data: where the run's text is now, if not where it was.
+
     Raises:
-        InputError: the folder is no run, its data is gone or another, or an option is out of its range.
+        InputError: the folder is no run or cannot be written, its data is gone or other text, or an option is out of
+            its range.
     """
     run = runs.load(folder)
     changes = {"num_particles": num_particles} | ({} if eval_sequences is None else {"eval_sequences": eval_sequences})
     config = replace(run.config, evaluation=replace(run.config.evaluation, **changes), device=choose_device(device))
-    corpus = matching_corpus(config, run.vocabulary.words, folder)
+    corpus = matching_corpus(config if data is None else replace(config, source=str(data.absolute())), folder)
+    output = folder / f"evaluation-{num_particles}.json"
+    require_writable(folder)
     test = evaluate(run.model.to(config.device), run.guide.to(config.device), config, corpus)
-    results = {
-        "dataset": config.dataset,
-        "preset": config.preset,
-        "seed": config.seed,
-        "device": config.device,
-        "test": test,
-    }
-    write_text(folder / f"evaluation-{num_particles}.json", runs.to_json(results, indent=2) + "\n")
+    results = {**identity(config), "test": test}
+    with explained(f"cannot write {output}"):
+        write_text(output, runs.to_json(results, indent=2) + "\n")
     return results
 
 
@@ -219,11 +224,14 @@ def identity(config: Config) -> dict[str, Any]:
     return {name: getattr(config, name) for name in ("dataset", "preset", "seed", "device")}
 
 
-def write_outcome(trainer: Trainer, config: Config, corpus: TextCorpus, folder: Path, results: dict[str, Any]) -> None:
+def write_outcome(
+    model: StochasticRNN, config: Config, corpus: TextCorpus, folder: Path, results: dict[str, Any]
+) -> None:
     """Write samples and curves, then the results, whose presence says that the run is finished."""
     sentences = sample_sentences(
-        trainer.model, corpus.vocabulary, config.evaluation.num_samples, config.data.max_tokens + 1, seed=config.seed
+        model, corpus.vocabulary, config.evaluation.num_samples, config.data.max_tokens + 1, seed=config.seed
     )
-    write_text(folder / runs.SAMPLES, "\n".join(sentences) + "\n")
-    plot_curves(runs.read_metrics(folder), folder / runs.CURVES)
-    write_text(folder / runs.RESULTS, runs.to_json(results, indent=2) + "\n")
+    with explained(f"cannot write into {folder}"):
+        write_text(folder / runs.SAMPLES, "\n".join(sentences) + "\n")
+        plot_curves(runs.read_metrics(folder), folder / runs.CURVES)
+        write_text(folder / runs.RESULTS, runs.to_json(results, indent=2) + "\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,16 @@ def explained(what: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise InputError(f"{what}: {error.strerror or error}") from error
+
+
+def require_writable(folder: Path) -> None:
+    """Find out before long work whether its outcome can be written.
+
+    Raises:
+        InputError: no file can be made in the folder.
+    """
+    with explained(f"cannot write into {folder}"), tempfile.TemporaryFile(dir=folder):
+        pass
 
 
 def sha256_of(path: Path) -> str:

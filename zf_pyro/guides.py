@@ -18,6 +18,7 @@ from zf_pyro.conditionals import Conditional, Context
 from zf_pyro.data.batch import SequenceBatch
 from zf_pyro.encoders import BackwardEncoder
 from zf_pyro.model import StochasticRNN
+from zf_pyro.scopes import check_store
 from zf_pyro.terms import AUXILIARY, BACKWARD, record_term
 from zf_pyro.transitions import unbind_steps
 
@@ -87,7 +88,11 @@ class BackwardGuide(PyroModule):
         Args:
             batch: sequences with targets.
             encoding: what `encode` returned for this batch, where the caller has it already.
+
+        Raises:
+            ValueError: another guide of this name has used Pyro's parameter store, or the batch has no targets.
         """
+        check_store(self)
         encoding = self.encode(batch) if encoding is None else encoding
         transition, posterior = self.model.transition, self.posterior
         state = transition.initial(batch.num_sequences)

@@ -20,6 +20,7 @@ from torch.nn.functional import dropout
 
 from zf_pyro.conditionals import Conditional
 from zf_pyro.data.batch import SequenceBatch
+from zf_pyro.scopes import check_store
 from zf_pyro.transitions import Transition
 
 
@@ -58,7 +59,12 @@ class StochasticRNN(PyroModule):
         self.input_dropout = input_dropout
 
     def forward(self, batch: SequenceBatch) -> Tensor:
-        """Run the program; returns x_1..x_T, (T, ..., B) or (T, ..., B, D)."""
+        """Run the program; returns x_1..x_T, (T, ..., B) or (T, ..., B, D).
+
+        Raises:
+            ValueError: another model of this name has used Pyro's parameter store.
+        """
+        check_store(self)
         embedding, transition, prior, emission = self.embedding, self.transition, self.prior, self.emission
         state = transition.initial(batch.num_sequences)
         x, xs = batch.inputs[0], []

@@ -151,7 +151,9 @@ def collect_terms(model_trace: Any, guide_trace: Any, *, with_kl: bool) -> Terms
             kl = kl + kl_sum(guide_trace.nodes[name], site)
     for name, site in stochastic_sites(guide_trace):
         if "term" in site["infer"]:
-            added[site["infer"]["term"]] = site["value"].sum()
+            # The backward term needs no z, so its value may lack the particles' dimension, which the site has.
+            value = site["value"].expand(site["fn"].batch_shape)
+            added[site["infer"]["term"]] = scale_and_mask(value, site["scale"], site["mask"]).sum()
         elif name not in model_trace.nodes and kl is not None:
             kl = kl + log_prob_sum(site)
     return Terms(reconstruction, kl, added.get(AUXILIARY), added.get(BACKWARD))

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import platform
 import subprocess
 from collections.abc import Iterator
@@ -25,8 +26,8 @@ import tomli_w
 import torch
 
 from zf_pyro.build import build_text
-from zf_pyro.config import Config, to_table
-from zf_pyro.data.text import Vocabulary
+from zf_pyro.config import Config, read_table, to_table
+from zf_pyro.data.text import TextCorpus, Vocabulary
 from zf_pyro.errors import InputError
 from zf_pyro.files import explained, write_atomically, write_text
 from zf_pyro.guides import BackwardGuide
@@ -70,8 +71,8 @@ def read_settings(folder: Path) -> tuple[Config, Vocabulary]:
     Raises:
         InputError: the folder is no run, or one of its files is damaged.
     """
-    if not (folder / CONFIG).is_file():
-        raise InputError(f"{folder} is no run: it has no {CONFIG}")
+    with explained(f"{folder} is no run"):
+        (folder / CONFIG).stat()
     return read_config(folder / CONFIG), Vocabulary.load(folder / VOCABULARY)
 
 
@@ -80,7 +81,7 @@ def create_folder(config: Config, output: Path | None, *, force: bool) -> Path:
 
     Args:
         config: names the folder where `output` does not: ``runs/DATASET-PRESET-SEED-NUMBER``, the first free number.
-        output: the folder to use: a new one, an empty one, or with `force` one that holds a run, which is removed.
+        output: the folder to use: a new one, an empty one, or with `force` one that holds a run, whose files go.
         force: whether a run in `output` may be overwritten.
 
     Raises:
@@ -88,11 +89,12 @@ def create_folder(config: Config, output: Path | None, *, force: bool) -> Path:
     """
     if output is None:
         return numbered_folder(Path("runs"), f"{config.dataset}-{config.preset}-{config.seed}")
+    check_output(output, force=force)
     with explained(f"cannot make the folder {output}"):
-        check_output(output, force=force)
         output.mkdir(parents=True, exist_ok=True)
-        for name in FILES:
-            (output / name).unlink(missing_ok=True)
+        for pattern in (*FILES, "evaluation-*.json", "*.tmp"):
+            for path in output.glob(pattern):
+                path.unlink()
     return output
 
 
@@ -102,16 +104,27 @@ def check_output(output: Path, *, force: bool) -> None:
     Raises:
         InputError: it holds a run and `force` is not given, or it holds something else.
     """
-    if output.exists() and not output.is_dir():
-        raise InputError(f"{output} is a file; --output names a folder")
-    if not output.exists() or not any(output.iterdir()):
-        return
-    if not (output / CONFIG).is_file():
-        raise InputError(f"{output} is not empty and is no run; choose another --output")
-    if not force:
+    with explained(f"cannot use the folder {output}"):
+        if not os.path.lexists(output):
+            return
+        if not output.is_dir():
+            raise InputError(f"{output} is a file; --output names a folder")
+        if not any(output.iterdir()):
+            return
+        if not is_run(output):
+            raise InputError(f"{output} is not empty and is no run; choose another --output")
         finished = (output / RESULTS).is_file()
+    if not force:
         hint = "--force overwrites it" if finished else "--resume goes on with it, --force starts over"
         raise InputError(f"{output} holds {'a finished' if finished else 'an unfinished'} run; {hint}")
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder's config.toml is one that `write_settings` wrote."""
+    try:
+        return "versions" in read_table(folder / CONFIG) and bool(read_config(folder / CONFIG))
+    except InputError:
+        return False
 
 
 def numbered_folder(root: Path, stem: str) -> Path:
@@ -129,26 +142,49 @@ def numbered_folder(root: Path, stem: str) -> Path:
                 return folder
 
 
-def write_settings(folder: Path, config: Config, vocabulary: Vocabulary) -> None:
+def write_settings(folder: Path, config: Config, corpus: TextCorpus) -> None:
     """Write what the rest of a run depends on; config.toml last, since it is what makes a folder a run."""
-    vocabulary.save(folder / VOCABULARY)
-    write_text(folder / CONFIG, tomli_w.dumps({**to_table(config), "versions": versions()}))
+    with explained(f"cannot write into {folder}"):
+        corpus.vocabulary.save(folder / VOCABULARY)
+        made_with = {**versions(), "text": corpus.fingerprint}
+        write_text(folder / CONFIG, tomli_w.dumps({**to_table(config), "versions": made_with}))
+
+
+def read_fingerprint(folder: Path) -> str:
+    """The hash of the encoded text that a run was trained on."""
+    made_with = read_table(folder / CONFIG).get("versions")
+    return str(made_with.get("text", "")) if isinstance(made_with, dict) else ""
 
 
 def versions() -> dict[str, str]:
-    """What a run was made with; the git commit is empty where the package is not in a checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    """What a run was made with: packages, and the commit where the package is in its own checkout.
+
+    The commit is empty elsewhere, and ends in "+changes" where the checkout differed from it.
+    """
+    packages = ("zf_pyro", "torch", "pyro-ppl", "numpy", "nltk", "sentencex")
+    commit = ""
+    if (Path(__file__).parents[1] / ".git").exists():
+        commit = git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "-uno") else "")
+    return {**{name: version(name) for name in packages}, "python": platform.python_version(), "git_commit": commit}
+
+
+def git(*arguments: str) -> str:
+    """What git prints about the package's checkout; nothing where git fails."""
+    command = ["git", "-C", str(Path(__file__).parent), *arguments]
     try:
-        commit = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False).stdout.strip()
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=False).stdout.strip()
     except (OSError, subprocess.TimeoutExpired):
-        commit = ""
-    packages = {name: version(name) for name in ("zf_pyro", "torch", "pyro-ppl", "numpy")}
-    return {**packages, "python": platform.python_version(), "git_commit": commit}
+        return ""
 
 
 def write_checkpoint(folder: Path, state: dict[str, Any]) -> None:
-    """Save a state of training in place of the one before."""
-    write_atomically(folder / CHECKPOINT, lambda file: torch.save(state, file))
+    """Save a state of training in place of the one before.
+
+    Raises:
+        InputError: the folder cannot be written; the state before is still there.
+    """
+    with explained(f"cannot save {folder / CHECKPOINT}"):
+        write_atomically(folder / CHECKPOINT, lambda file: torch.save(state, file))
 
 
 def read_checkpoint(folder: Path) -> dict[str, Any]:
@@ -191,20 +227,28 @@ class Metrics:
     """The metrics file of a run, appended to."""
 
     def __init__(self, folder: Path, size: int = 0) -> None:
-        """Open the file, dropping what lies beyond its first `size` bytes."""
+        """Open the file, dropping what lies beyond its first `size` bytes.
+
+        Raises:
+            InputError: it cannot be opened, or is shorter than that.
+        """
         path = folder / METRICS
-        path.touch()
-        self.file: BinaryIO = path.open("r+b")
-        self.file.truncate(size)
-        self.file.seek(size)
+        with explained(f"cannot write {path}"):
+            self.file: BinaryIO = path.open("r+b" if size else "w+b")
+            if path.stat().st_size < size:
+                raise InputError(f"{path} is shorter than when the checkpoint was saved; start the run again")
+            self.file.truncate(size)
+            self.file.seek(size)
 
     def write(self, record: dict[str, float | int]) -> None:
         """Append a line."""
-        self.file.write(to_json(record).encode() + b"\n")
+        with explained("cannot write the metrics"):
+            self.file.write(to_json(record).encode() + b"\n")
 
     def size(self) -> int:
         """Bytes so far, all of them with the operating system."""
-        self.file.flush()
+        with explained("cannot write the metrics"):
+            self.file.flush()
         return self.file.tell()
 
     def close(self) -> None:
@@ -212,7 +256,27 @@ class Metrics:
         self.file.close()
 
 
+def check_metrics(folder: Path, size: int) -> None:
+    """Refuse metrics that are damaged before their first `size` bytes, which a resumed run builds on.
+
+    Raises:
+        InputError: the file cannot be read, is too short, or holds a line that is no JSON.
+    """
+    Metrics(folder, size).close()
+    for _ in read_metrics(folder):
+        pass
+
+
 def read_metrics(folder: Path) -> Iterator[dict[str, Any]]:
-    """The lines of a run's metrics file."""
-    with (folder / METRICS).open(encoding="utf-8") as file:
-        yield from map(json.loads, file)
+    """The lines of a run's metrics file.
+
+    Raises:
+        InputError: it cannot be read, or a line is damaged.
+    """
+    path = folder / METRICS
+    with explained(f"cannot read {path}"), path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                yield json.loads(line)
+            except ValueError as error:
+                raise InputError(f"{path}, line {number} is damaged: {error}") from error

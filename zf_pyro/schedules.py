@@ -10,7 +10,7 @@ Weight = float | Callable[[int], float]
 
 
 @dataclass(frozen=True)
-class Linear:
+class LinearSchedule:
     """From `start` to `end` in equal increments over `steps` updates, then constant."""
 
     start: float

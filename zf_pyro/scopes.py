@@ -8,6 +8,8 @@ from typing import Any
 
 import pyro
 import torch
+from pyro.nn import PyroModule
+from pyro.params import param_with_module_name
 from torch import nn
 
 
@@ -20,15 +22,34 @@ def local_parameters() -> AbstractContextManager[Any]:
     return pyro.get_param_store().scope()
 
 
+def check_store(program: PyroModule) -> None:
+    """Refuse to run a program on the parameters of another one that has its name.
+
+    Raises:
+        ValueError: Pyro's parameter store holds a parameter of this name that is not the program's own.
+    """
+    store = pyro.get_param_store()
+    prefix = program._pyro_name
+    for part, module in program.named_children():
+        for name, parameter in module.named_parameters():
+            full = param_with_module_name(f"{prefix}.{part}", name)
+            if full in store and store[full] is not parameter:
+                raise ValueError(
+                    f"another program named {prefix!r} has used Pyro's parameter store: give this one another name, "
+                    "or clear the store by pyro.clear_param_store()"
+                )
+
+
 @contextmanager
 def evaluating(*modules: nn.Module) -> Iterator[None]:
     """No gradients, no dropout, `local_parameters`; the modules' modes are restored afterwards."""
-    modes = [module.training for module in modules]
+    parts = [part for module in modules for part in module.modules()]
+    modes = [part.training for part in parts]
     try:
         for module in modules:
             module.eval()
         with torch.no_grad(), local_parameters():
             yield
     finally:
-        for module, mode in zip(modules, modes, strict=True):
-            module.train(mode)
+        for part, mode in zip(parts, modes, strict=True):
+            part.training = mode

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
@@ -18,7 +19,7 @@ from zf_pyro.data.loader import Split, epoch_batches, ordered_batches, subset
 from zf_pyro.guides import BackwardGuide
 from zf_pyro.model import StochasticRNN
 from zf_pyro.objectives import ZForcingELBO
-from zf_pyro.schedules import Linear, weight_at
+from zf_pyro.schedules import LinearSchedule, weight_at
 from zf_pyro.scopes import local_parameters
 
 MAX_SKIPPED = 20
@@ -60,12 +61,12 @@ class Trainer:
     def __init__(self, model: StochasticRNN, guide: BackwardGuide, config: Config, train: Split, valid: Split) -> None:
         options, objective = config.training, config.objective
         self.model, self.guide, self.train, self.valid = model, guide, train, valid
-        self.options, self.seed = options, config.seed
+        self.options, self.seed, self.split_seed = options, config.seed, config.data.split_seed
         self.device = next(model.parameters()).device
         self.elbo = ZForcingELBO(
             objective.alpha,
             objective.beta,
-            Linear(objective.kl_start, 1.0, objective.kl_steps),
+            LinearSchedule(objective.kl_start, 1.0, objective.kl_steps),
             count=min(options.batch_size, len(train.lengths)),
         )
         self.loss: nn.Module = self.elbo(model, guide)
@@ -96,26 +97,31 @@ class Trainer:
             on_validation: called with the record of each validation, after which `state` is worth saving.
 
         Returns:
-            Whether training reached its end.
+            False where it was stopped, if only at the last step; else True.
 
         Raises:
             TrainingError: 20 steps in a row were not finite.
         """
         with local_parameters():
-            while self.step < self.total_steps:
-                batches = epoch_batches(self.train.lengths, self.options.batch_size, self.seed, self.epoch)
-                for indices in batches[self.position :]:
-                    self.position += 1
-                    stop = on_step(self.update(self.train.batch(indices)))
-                    if self.validation_due():
-                        on_validation(self.validate())
-                    if stop or self.step == self.total_steps:
-                        break
+            for indices in self.remaining_batches():
+                stop = on_step(self.update(self.train.batch(indices)))
+                if self.validation_due():
+                    on_validation(self.validate())
+                if stop:
+                    return False
+        return True
+
+    def remaining_batches(self) -> Iterator[np.ndarray]:
+        """The batches from here to the end of training, each counted as seen when it is handed out."""
+        while self.step < self.total_steps:
+            batches = epoch_batches(self.train.lengths, self.options.batch_size, self.seed, self.epoch)
+            for indices in batches[self.position :]:
+                self.position += 1
                 if self.position == len(batches):
                     self.epoch, self.position = self.epoch + 1, 0
-                if stop:
-                    break
-        return self.step == self.total_steps
+                yield indices
+                if self.step >= self.total_steps:
+                    return
 
     def validation_due(self) -> bool:
         """Whether the parameters are to be validated after the current step."""
@@ -137,7 +143,7 @@ class Trainer:
             self.skipped_in_a_row = 0
         else:
             self.skip()
-        return record
+        return {**record, "skipped": self.skipped}
 
     def skip(self) -> None:
         """Count a step that was left out, and give up after too many."""
@@ -159,12 +165,11 @@ class Trainer:
         elbo = {"elbo": record["reconstruction"] - record["kl"]} if "kl" in record else {}
         return {
             "step": self.step + 1,
-            "epoch": self.epoch,
+            "epoch": self.step // self.steps_per_epoch,
             **elbo,
             **record,
             "gamma": weight_at(self.elbo.gamma, self.step),
             "learning_rate": self.optimizer.param_groups[0]["lr"],
-            "skipped": self.skipped,
         }
 
     def validate(self) -> Record:
@@ -184,7 +189,7 @@ class Trainer:
 
     def bound_of_validation(self) -> Bound:
         """The bounds on the validation split, or on its seeded subset."""
-        chosen = subset(len(self.valid.lengths), self.options.validation_sequences, self.seed)
+        chosen = subset(len(self.valid.lengths), self.options.validation_sequences, self.split_seed)
         batches = ordered_batches(self.valid, chosen, self.options.batch_size)
         return estimate_bound(self.model, self.guide, batches, self.options.validation_particles, seed=self.seed)
 

@@ -4,7 +4,7 @@
     context_t          = transition.predict(state_{t-1}, prepared_t)
     state_t, feature_t = transition.update(state_{t-1}, context_t, z_t)
 
-All but time is free: particles may stand in front of the batch dimension.
+Every tensor may have particles in front of its batch dimension.
 """
 
 from __future__ import annotations

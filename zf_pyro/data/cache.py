@@ -23,7 +23,7 @@ import numpy as np
 
 from zf_pyro.data.corpus import Sentences, TextCorpus
 from zf_pyro.data.encode import SPLITS, EncodedText, TextSettings
-from zf_pyro.data.sources import explained, source_files
+from zf_pyro.data.sources import readable, source_files
 from zf_pyro.data.vocabulary import Vocabulary
 from zf_pyro.errors import InputError
 from zf_pyro.files import sha256_of
@@ -63,7 +63,7 @@ def cache_key(source: Path, settings: TextSettings) -> str:
     tools = [metadata.version(name) for name in ("sentencex", "nltk")]
     digest = hashlib.sha256(json.dumps([FORMAT, tools, asdict(settings), is_folder]).encode())
     base = os.fsencode(source if is_folder else source.parent)
-    with explained(source):
+    with readable(source):
         for file in files:
             state = os.stat(file)
             name = os.fsencode(file).removeprefix(base).lstrip(b"/")
@@ -92,7 +92,9 @@ def open_entry(entry: Path, name: str) -> TextCorpus | None:
         f"{name}: {_listed(documents)} documents and {_listed([len(split) for split in splits])} sentences "
         f"to train, validate and test, {len(vocabulary):,} words"
     )
-    return TextCorpus(vocabulary, train, valid, test, train.counts(len(vocabulary)), about)
+    fingerprint = hashlib.sha256("".join(meta["sha256"][file] for file in _FILES).encode()).hexdigest()
+    counts = train.counts(len(vocabulary))
+    return TextCorpus(vocabulary, train, valid, test, counts, about, fingerprint=fingerprint)
 
 
 def store_entry(entry: Path, text: EncodedText, name: str) -> TextCorpus:

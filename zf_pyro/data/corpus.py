@@ -78,6 +78,7 @@ class TextCorpus:
         unigram_counts: (V,) int64, how often each word is a target in training, </s> included.
         source: one line for the user: where the text comes from, and how much of it there is.
         origin: what `load_text` finds the same text by.
+        fingerprint: a hash of the encoded text and its vocabulary: another text or split has another.
     """
 
     vocabulary: Vocabulary
@@ -87,6 +88,7 @@ class TextCorpus:
     unigram_counts: np.ndarray
     source: str
     origin: str = ""
+    fingerprint: str = ""
 
     def unigram_perplexity(self, split: Sentences) -> float:
         """Perplexity per token, </s> included, of word frequencies alone: the figure that any model has to beat.

@@ -103,8 +103,8 @@ def _check_offer(response: http.client.HTTPResponse, url: str, have: int, size: 
         total = offered[2]
     else:
         total = response.headers.get("Content-Length", str(size))
-    if int(total) != size:
-        raise InputError(f"{url}: offers {int(total):,} bytes where {size:,} are expected; get the file another way")
+    if total != str(size):
+        raise InputError(f"{url}: offers {total} bytes where {size} are expected; get the file another way")
 
 
 def _chunks(response: http.client.HTTPResponse, url: str) -> Iterator[bytes]:

@@ -34,7 +34,8 @@ class TextSettings:
     vocabulary_size: int = 16_000
     """The most frequent words that are kept, besides the four special ones."""
     min_count: int = 2
-    """A word seen less often in training becomes <unk>; where fewer words occur than are kept, none would otherwise."""
+    """A word seen less often in training becomes <unk>. With 1, a small text, whose words all fit into the vocabulary,
+    would hold no <unk> in training, and a model could not learn how often unknown words come."""
     valid_fraction: float = 0.05
     """The share of the documents for validation; of those outside the test split where the source brings one."""
     test_fraction: float = 0.10

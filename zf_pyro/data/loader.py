@@ -27,9 +27,9 @@ class Split(Protocol):
 def epoch_batches(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
     """Indices of the batches of one epoch: shuffled, of similar lengths within a batch, fixed by seed and epoch.
 
-    The order is drawn, cut into pools of 64 batches, each pool sorted by length (ties in drawn order) and cut into
-    batches, and the batches are shuffled. The incomplete last batch is left out, as the authors do; where there is
-    no complete one, all sequences are a batch.
+    The order is drawn, what exceeds whole batches is left out, and the rest is cut into pools of 64 batches. Each pool
+    is sorted by length (ties in drawn order) and cut into batches, and the batches are shuffled. Where there is not one
+    whole batch, all sequences are one.
 
     Args:
         lengths: (N,) steps of each sequence.
@@ -39,14 +39,14 @@ def epoch_batches(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -
     """
     random = np.random.default_rng((seed, epoch))
     order = random.permutation(len(lengths))
-    pool = POOL * batch_size
+    whole = len(order) // batch_size
+    if not whole:
+        return [order]
+    order, pool = order[: whole * batch_size], POOL * batch_size
     pools = (order[start : start + pool] for start in range(0, len(order), pool))
     ordered = np.concatenate([part[np.argsort(lengths[part], kind="stable")] for part in pools])
-    complete = len(ordered) // batch_size
-    if not complete:
-        return [ordered]
-    batches = np.split(ordered[: complete * batch_size], complete)
-    return [batches[i] for i in random.permutation(complete)]
+    batches = np.split(ordered, whole)
+    return [batches[i] for i in random.permutation(whole)]
 
 
 def subset(size: int, wanted: int, seed: int) -> np.ndarray:

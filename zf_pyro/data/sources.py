@@ -42,6 +42,9 @@ _REVIEW = re.compile(r"(?:^|/)(train|test)/(?:pos|neg)/[^/.][^/]*\.txt$")
 _JSON = re.compile(rb'(?:\xef\xbb\xbf)?\s*(?:\[\s*[{\]]|\{\s*["}])')
 _JSON_SUFFIXES = {".json", ".jsonl", ".ndjson"}
 _BUFFER = 1 << 16
+_LONGEST_FIELD = 1 << 30
+"""Characters of a CSV field; the library's own limit of 131,072 is below a long document."""
+
 _DAMAGE = (EOFError, zlib.error, lzma.LZMAError, tarfile.TarError, gzip.BadGzipFile)
 
 
@@ -73,7 +76,7 @@ def source_files(path: Path) -> list[Path]:
     Raises:
         InputError: there is nothing at ``path``, it cannot be read, or it is a folder with nothing usable.
     """
-    with explained(path):
+    with readable(path):
         if path.is_dir():
             return [file for file, _ in _folder_files(path)]
         if path.is_file():
@@ -99,7 +102,7 @@ def read_documents(path: Path) -> Iterator[Document]:
     files = source_files(path)
     documents = _read_folder(path) if path.is_dir() else _read_file(files[0])
     found = False
-    with explained(path):
+    with readable(path):
         for document in documents:
             if document.text.strip():
                 found = True
@@ -109,7 +112,7 @@ def read_documents(path: Path) -> Iterator[Document]:
 
 
 @contextmanager
-def explained(path: Path) -> Iterator[None]:
+def readable(path: Path) -> Iterator[None]:
     """Turns what the system or a decompressor says about a file into one line for the user.
 
     Raises:
@@ -180,6 +183,8 @@ def _read_file(path: Path) -> Iterator[Document]:
     suffixes = {suffix.lower() for suffix in path.suffixes}
     with _opened(path) as stream:
         head = stream.peek(4096)
+        if head.startswith((b"PK\x03\x04", b"BZh", b"\x28\xb5\x2f\xfd")):
+            raise InputError(f"{path}: packed as zip, bzip2 or zstd; unpack it, or give {ACCEPTED}")
         if head[257:262] == b"ustar":
             yield from _read_archive(stream, path)
             return
@@ -255,8 +260,8 @@ def _array_texts(stream: io.BufferedReader, path: Path) -> Iterator[str]:
         items = json.loads(_decoded(stream.read(), str(path)))
     except json.JSONDecodeError as error:
         raise InputError(f"{path}, line {error.lineno}: broken JSON ({error.msg}); get or write it again") from error
-    except RecursionError as error:
-        raise InputError(f"{path}: broken JSON (nested too deeply); get or write it again") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: broken JSON ({error}); get or write it again") from error
     for number, item in enumerate(items, 1):
         yield _field(item, f"{path}, item {number}")
 
@@ -271,6 +276,7 @@ def _field(item: Any, where: str) -> str:
 
 
 def _csv_texts(lines: Iterable[str], path: Path) -> Iterator[str]:
+    csv.field_size_limit(_LONGEST_FIELD)
     reader = csv.reader(lines, strict=True)
     try:
         header = next(reader, [])

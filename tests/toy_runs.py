@@ -1,0 +1,77 @@
+"""Runs on a small text, as fixtures."""
+
+import random
+import sys
+
+import click
+import pyro
+import pytest
+
+from zf_pyro.cli import cli, exit_with, train
+
+SIZES = {"hidden_size": 8, "embedding_size": 6, "latent_size": 3, "mlp_size": 5}
+FIELDS = {**SIZES, "validation_sequences": 6, "validate_every": 4, "kl_steps": 4}
+SMALL = ["--epochs", "4", "--eval-sequences", "10"]
+SMALL += [word for name, value in FIELDS.items() for word in ("--set", f"{name}={value}")]
+
+
+@pytest.fixture
+def reviews(tmp_path):
+    """Sixty documents of a toy language."""
+    path = tmp_path / "reviews.txt"
+    path.write_text("\n".join(toy_documents(60)), encoding="utf-8")
+    return path
+
+
+def toy_documents(count, seed=0):
+    """Documents of four short sentences, all distinct."""
+    source = random.Random(seed)
+    subjects, verbs = ["the film", "this actor", "her story"], ["moves", "bores", "saves"]
+    objects = ["us", "them", "me"]
+
+    def sentence():
+        return f"{source.choice(subjects)} {source.choice(verbs)} {source.choice(objects)} again ."
+
+    return [f"{sentence()} {sentence()} {sentence()} number {i} is a good one ." for i in range(count)]
+
+
+def call(monkeypatch, command: click.Command, *arguments: object) -> int:
+    """Run a command as its own process would; returns the exit status."""
+    monkeypatch.setattr(sys, "argv", ["command", *map(str, arguments)])
+    try:
+        with pyro.validation_enabled(False):
+            exit_with(command)
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+@pytest.fixture
+def run_py(monkeypatch, capsys):
+    """Calls ``run.py``; gives the exit status, standard output and standard error."""
+
+    def run(*arguments):
+        status = call(monkeypatch, train, *arguments)
+        return status, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def zf(monkeypatch, capsys):
+    """Calls ``zf-pyro``; gives the exit status, standard output and standard error."""
+
+    def run(*arguments):
+        status = call(monkeypatch, cli, *arguments)
+        return status, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def finished(run_py, reviews, tmp_path):
+    """The folder of a finished run."""
+    folder = tmp_path / "run"
+    status, _, error = run_py("--dataset", "imdb", "--data", reviews, "--max-steps", 8, "--output", folder, *SMALL)
+    assert status == 0, error
+    return folder
