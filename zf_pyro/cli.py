@@ -182,6 +182,8 @@ def carry_out(folder: Path, work: Callable[[], dict[str, Any]]) -> None:
     try:
         report(work())
     except (Interrupted, KeyboardInterrupt) as stop:
+        if not (folder / runs.CHECKPOINT).is_file():
+            raise Interrupted("interrupted before anything was saved; start again") from stop
         raise Interrupted(f"interrupted and saved; go on with: run.py --resume {folder}") from stop
     click.echo(f"Written: {folder}")
 

@@ -126,7 +126,7 @@ def complete(
         raise InputError(f"{folder / runs.CHECKPOINT} is at the end of training and holds no best parameters")
     trainer.model.load_state_dict(trainer.best.model)
     trainer.guide.load_state_dict(trainer.best.guide)
-    say(f"Testing the parameters of step {trainer.best.step:,}")
+    say(f"Testing the parameters of step {trainer.best.step:,} over {len(corpus.vocabulary):,} words")
     results = {
         **identity(config),
         "steps": trainer.step,

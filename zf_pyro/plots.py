@@ -27,7 +27,9 @@ LABELS = {
 
 
 def plot_curves(records: Iterable[dict[str, Any]], path: Path) -> None:
-    """Draw the metrics of a run, in nats per sequence over updates, into a png.
+    """Draw the metrics of a run, in nats per step over updates, into a png.
+
+    Per step, because a batch holds sequences of similar lengths, and lengths differ between batches.
 
     Args:
         records: the lines of metrics.jsonl.
@@ -37,8 +39,9 @@ def plot_curves(records: Iterable[dict[str, Any]], path: Path) -> None:
     figure = Figure(figsize=(10, 6), layout="constrained")
     for axes, (title, names) in zip(figure.subplots(2, 2).flat, PANELS.items(), strict=True):
         for name in names:
-            draw(axes, name, [(r["step"], r[name]) for r in lines if r.get(name) is not None])
-        axes.set(title=title, xlabel="updates", ylabel="nats per sequence")
+            length = "valid_length" if name.startswith("valid_") else "length"
+            draw(axes, name, [(r["step"], r[name], r[length]) for r in lines if r.get(name) is not None])
+        axes.set(title=title, xlabel="updates", ylabel="nats per step")
         axes.grid(alpha=0.3)
         if axes.lines:
             axes.legend(fontsize="small")
@@ -49,15 +52,22 @@ def plot_curves(records: Iterable[dict[str, Any]], path: Path) -> None:
     write_atomically(path, lambda file: file.write(picture.getvalue()))
 
 
-def draw(axes: Axes, name: str, points: list[tuple[int, float]]) -> None:
-    """One curve: validations with markers, training as a running mean over a fiftieth of its updates."""
+def draw(axes: Axes, name: str, points: list[tuple[int, float, float]]) -> None:
+    """One curve: validations with markers, training as a running mean over a fiftieth of its updates.
+
+    Args:
+        axes: to draw into.
+        name: of the metric.
+        points: updates, nats per sequence, and steps per sequence.
+    """
     if not points:
         return
-    steps, values = np.array(points, dtype=float).T
+    updates, values, lengths = np.array(points, dtype=float).T
     if name.startswith("valid_"):
-        axes.plot(steps, values, marker="o", markersize=4, label=LABELS[name])
+        axes.plot(updates, values / lengths, marker="o", markersize=4, label=LABELS[name])
         return
     width = max(1, len(values) // 50)
-    mean = np.convolve(values, np.full(width, 1 / width), mode="valid")
+    window = np.ones(width)
+    mean = np.convolve(values, window, mode="valid") / np.convolve(lengths, window, mode="valid")
     label = "training" if width == 1 else f"training, mean of {width} updates"
-    axes.plot(steps[width - 1 :], mean, linewidth=1.2, label=label)
+    axes.plot(updates[width - 1 :], mean, linewidth=1.2, label=label)

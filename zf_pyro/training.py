@@ -26,7 +26,10 @@ MAX_SKIPPED = 20
 """Non-finite steps in a row that end a run."""
 
 Record = dict[str, float | int]
-"""A line of the metrics: of one update, or of one validation (its names begin with ``valid_``)."""
+"""A line of the metrics: of one update, or of one validation (its names begin with ``valid_``).
+
+Terms are nats per sequence; ``length`` is the mean number of real steps of the sequences they are of.
+"""
 
 
 class TrainingError(RuntimeError):
@@ -143,7 +146,7 @@ class Trainer:
             self.skipped_in_a_row = 0
         else:
             self.skip()
-        return {**record, "skipped": self.skipped}
+        return {**record, "length": batch.mask.float().sum(0).mean().item(), "skipped": self.skipped}
 
     def skip(self) -> None:
         """Count a step that was left out, and give up after too many."""
@@ -183,6 +186,7 @@ class Trainer:
             "valid_elbo": bound.elbo,
             "valid_iw_bound": bound.iw_bound,
             "valid_kl": bound.kl,
+            "valid_length": bound.num_steps / bound.num_sequences,
             "valid_sequences": bound.num_sequences,
             "valid_particles": bound.num_particles,
         }
