@@ -208,7 +208,7 @@ def test_no_terminal_needed_and_ctrl_c_saves(reviews, tmp_path):
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert f"interrupted and saved; go on with: run.py --resume {folder}" in error
+    assert f"interrupted and saved; go on with: python run.py --resume {folder}" in error
     state = runs.read_checkpoint(folder)
     assert 0 < state["trainer"]["counters"][0] < 4000
     assert state["metrics_size"] == (folder / "metrics.jsonl").stat().st_size

@@ -163,6 +163,25 @@ def test_ctrl_c_during_the_test(run_py, reviews, tmp_path, finished, monkeypatch
     assert (folder / "results.json").read_bytes() == (finished / "results.json").read_bytes()
 
 
+def test_evaluation_takes_the_particles_of_the_run(zf, finished):
+    assert zf("evaluate", finished)[0] == 0
+    first = json.loads((finished / "results.json").read_text())["test"]
+    again = json.loads((finished / f"evaluation-{first['num_particles']}.json").read_text())["test"]
+    assert again == first
+
+
+def test_two_loaded_runs_stand_side_by_side(finished):
+    from tests.tiny import tiny_batch
+
+    runs_side_by_side = [zf_pyro.load(finished) for _ in range(2)]
+    outcomes = []
+    for model, guide, *_ in runs_side_by_side:
+        torch.manual_seed(0)
+        outcomes.append(guide(tiny_batch()))
+        model(tiny_batch())
+    assert torch.equal(*outcomes)
+
+
 def test_skipped_updates_are_told(run_py, reviews, tmp_path, monkeypatch):
     real = Trainer.record
 

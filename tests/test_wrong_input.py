@@ -145,7 +145,7 @@ def test_a_checkpoint_of_other_sizes_is_refused(zf, finished):
     assert "another version" in error
 
 
-@pytest.mark.parametrize("arguments", [["--num-particles", "0"], ["--num-particles", "x"], []])
+@pytest.mark.parametrize("arguments", [["--num-particles", "0"], ["--num-particles", "x"], ["--eval-sequences", "0"]])
 def test_wrong_particles_of_an_evaluation(zf, finished, arguments):
     before = sorted(path.name for path in finished.iterdir())
     status, _, error = zf("evaluate", finished, *arguments)

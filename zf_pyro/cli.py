@@ -15,8 +15,18 @@ from click.core import ParameterSource
 
 from zf_pyro import runs
 from zf_pyro.config import Config, override
+from zf_pyro.data.text import default_cache
 from zf_pyro.errors import InputError
-from zf_pyro.experiment import Interrupted, choose_device, evaluate_run, open_corpus, prepare, resume, start
+from zf_pyro.experiment import (
+    Interrupted,
+    choose_device,
+    evaluate_run,
+    evaluation_file,
+    open_corpus,
+    prepare,
+    resume,
+    start,
+)
 from zf_pyro.presets import preset, read_config
 from zf_pyro.training import TrainingError
 
@@ -72,7 +82,9 @@ def cli() -> None:
 @click.option("--kl-start", type=float, help="Weight of the KL term at the first update.")
 @click.option("--num-particles", type=int, help="Particles of the test.")
 @click.option("--eval-sequences", metavar="N|all", help="Test sequences to score.")
-@click.option("--set", "fields", multiple=True, metavar="FIELD=VALUE", help="Any field of the preset; may be repeated.")
+@click.option(
+    "--set", "fields", multiple=True, metavar="FIELD=VALUE", help="Any field of zf_pyro/config.py; may be repeated."
+)
 def train(**options: Any) -> None:
     """Train a model, test it, and write the folder of the run."""
     prepare_torch()
@@ -90,6 +102,7 @@ def train(**options: Any) -> None:
     )
     if options["output"] is not None:
         runs.check_output(options["output"], force=options["force"])
+    click.echo(f"Reading the text; once read, it is kept in {default_cache()}")
     corpus = open_corpus(config, download=options["download"])
     config = replace(config, source=corpus.origin)
     click.echo(f"Text: {corpus.source}")
@@ -101,15 +114,16 @@ def train(**options: Any) -> None:
 
 @cli.command()
 @click.argument("run", type=FOLDER)
-@click.option("--num-particles", type=int, required=True, help="K of the importance-weighted bound.")
+@click.option("--num-particles", type=int, help="K of the importance-weighted bound [default: as the run did].")
 @click.option("--eval-sequences", metavar="N|all", help="Test sequences to score [default: as the run did].")
 @click.option("--data", type=FOLDER, help="Where the run's text is now, if it has moved.")
 @click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
-def evaluate(run: Path, num_particles: int, eval_sequences: str | None, data: Path | None, device: str) -> None:
+def evaluate(run: Path, num_particles: int | None, eval_sequences: str | None, data: Path | None, device: str) -> None:
     """Bound the likelihood of RUN's test split with K particles; writes RUN/evaluation-K.json."""
     prepare_torch()
-    report(evaluate_run(run, num_particles, count_or_all(eval_sequences), device, data))
-    click.echo(f"Written: {run / f'evaluation-{num_particles}.json'}")
+    results = evaluate_run(run, num_particles, count_or_all(eval_sequences), device, data)
+    report(results)
+    click.echo(f"Written: {run / evaluation_file(results['test']['num_particles'])}")
 
 
 def prepare_torch() -> None:
@@ -128,7 +142,7 @@ def configure(
         config = read_config(config_file)
         return replace(config, device=choose_device(device or config.device)), f"from {config_file}"
     if dataset is None:
-        raise InputError("name a data set: --dataset imdb")
+        raise InputError("name a data set, --dataset imdb; --help lists the options")
     found = choose_device(device or "auto")
     chosen = "asked for" if preset_name else ("a GPU is there" if found.startswith("cuda") else "no GPU in use")
     name = preset_name or ("paper" if found.startswith("cuda") else "quick")
@@ -184,7 +198,7 @@ def carry_out(folder: Path, work: Callable[[], dict[str, Any]]) -> None:
     except (Interrupted, KeyboardInterrupt) as stop:
         if not (folder / runs.CHECKPOINT).is_file():
             raise Interrupted("interrupted before anything was saved; start again") from stop
-        raise Interrupted(f"interrupted and saved; go on with: run.py --resume {folder}") from stop
+        raise Interrupted(f"interrupted and saved; go on with: python run.py --resume {folder}") from stop
     click.echo(f"Written: {folder}")
 
 

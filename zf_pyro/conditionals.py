@@ -21,7 +21,8 @@ class Context(NamedTuple):
 
     Attributes:
         hidden: h_{t-1}, (..., B, H).
-        latent: z_{t-1} for the prior and the posterior, z_t for the auxiliary, (..., B, Z).
+        latent: z_t for the auxiliary; for the prior and the posterior z_{t-1}, from a transition that keeps it, which
+            `LSTMTransition` does not, (..., B, Z).
         input: the embedding of u_t, (..., B, E).
         encoding: b_t, the state of the encoder, (..., B, H).
         feature: what the transition hands to the emission, (..., B, F).

@@ -225,7 +225,8 @@ def read_value(name: str, value: Any, kind: Any) -> Any:
         value = float(value)
     if type(value) is not kind or (kind in (int, float) and not abs(value) <= LARGEST):
         wanted = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}[kind]
-        raise InputError(f"{name} must be {wanted} of a sensible size, not {value!r}")
+        size = " of a sensible size" if kind in (int, float) and type(value) in (int, float) else ""
+        raise InputError(f"{name} must be {wanted}{size}, not {value!r}")
     return value
 
 

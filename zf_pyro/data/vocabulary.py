@@ -49,7 +49,13 @@ class Vocabulary:
         return cls(kept[:size])
 
     def encode(self, words: Iterable[str]) -> np.ndarray:
-        """The numbers of some words, (n,) int32; a word that is not in the vocabulary gets ``UNKNOWN``."""
+        """The numbers of some words, (n,) int32; a word that is not in the vocabulary gets ``UNKNOWN``.
+
+        Raises:
+            TypeError: a text instead of a list of words.
+        """
+        if isinstance(words, str):
+            raise TypeError("encode takes a list of words, as zf_pyro.data.tokens.words makes it, not a text")
         return np.array([self._numbers.get(word, UNKNOWN) for word in words], dtype=np.int32)
 
     def decode(self, ids: Iterable[int]) -> str:

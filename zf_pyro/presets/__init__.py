@@ -23,7 +23,7 @@ def preset(dataset: str, name: str) -> Config:
     if dataset not in PRESETS:
         raise InputError(unknown_name("data set", dataset, PRESETS))
     if name not in PRESETS[dataset]:
-        raise InputError(unknown_name(f"preset for {dataset}", name, PRESETS[dataset]))
+        raise InputError(unknown_name(f"{dataset} preset", name, PRESETS[dataset]))
     return PRESETS[dataset][name]
 
 
