@@ -2,7 +2,7 @@
 
 p(x, z | u) = prod_t p(z_t | context_t) p(x_t | feature_t),     u_t = x_{t-1}
 
-context_t            from h_{t-1}, z_{t-1} and u_t, see `zf_pyro.transitions`
+context_t            what the transition lets the prior read: h_{t-1} and embed(u_t), see `zf_pyro.transitions`
 feature_t            from the updated state, which has seen z_t: z_t reaches x_t only through it
 """
 
