@@ -127,8 +127,19 @@ def test_a_file_named_like_the_samples_is_read(run_py, reviews, tmp_path, monkey
     assert zf_pyro.load("run").config.source == str(tmp_path / "samples")
 
 
-def test_ctrl_c_at_the_last_step(run_py, reviews, tmp_path, finished, monkeypatch):
-    folder = tmp_path / "stopped"
+def stop_and_go_on(run_py, reviews, folder, finished, change):
+    """A run that `change`, a patch, interrupts says how to go on, and then ends as `finished` did."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(*change)
+        options = ["--data", reviews, "--max-steps", 8, "--output", folder, *SMALL]
+        status, _, error = run_py("--dataset", "imdb", *options)
+    assert status == 130
+    assert f"--resume {folder}" in error
+    assert run_py("--resume", folder)[0] == 0
+    assert (folder / "results.json").read_bytes() == (finished / "results.json").read_bytes()
+
+
+def test_ctrl_c_at_the_last_step(run_py, reviews, tmp_path, finished):
     real = Trainer.update
 
     def update(trainer, batch):
@@ -137,30 +148,15 @@ def test_ctrl_c_at_the_last_step(run_py, reviews, tmp_path, finished, monkeypatc
             os.kill(os.getpid(), signal.SIGINT)
         return record
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "update", update)
-        options = ["--data", reviews, "--max-steps", 8, "--output", folder, *SMALL]
-        status, _, error = run_py("--dataset", "imdb", *options)
-    assert status == 130
-    assert f"--resume {folder}" in error
-    assert run_py("--resume", folder)[0] == 0
-    assert (folder / "results.json").read_bytes() == (finished / "results.json").read_bytes()
+    stop_and_go_on(run_py, reviews, tmp_path / "stopped", finished, (Trainer, "update", update))
 
 
-def test_ctrl_c_during_the_test(run_py, reviews, tmp_path, finished, monkeypatch):
-    folder = tmp_path / "stopped"
+def test_ctrl_c_during_the_test(run_py, reviews, tmp_path, finished):
 
     def evaluate(*arguments):
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
-        patch.setattr(experiment, "evaluate", evaluate)
-        options = ["--data", reviews, "--max-steps", 8, "--output", folder, *SMALL]
-        status, _, error = run_py("--dataset", "imdb", *options)
-    assert status == 130
-    assert f"--resume {folder}" in error
-    assert run_py("--resume", folder)[0] == 0
-    assert (folder / "results.json").read_bytes() == (finished / "results.json").read_bytes()
+    stop_and_go_on(run_py, reviews, tmp_path / "stopped", finished, (experiment, "evaluate", evaluate))
 
 
 def test_evaluation_takes_the_particles_of_the_run(zf, finished):

@@ -7,7 +7,7 @@ import torch
 from zf_pyro.data.batch import SequenceBatch
 from zf_pyro.data.text import END, START, Vocabulary
 from zf_pyro.model import StochasticRNN
-from zf_pyro.scopes import evaluating
+from zf_pyro.scopes import evaluating, seeded
 
 
 def sample_sentences(
@@ -19,7 +19,6 @@ def sample_sentences(
     """
     device = next(model.parameters()).device
     first = torch.full((num_sentences,), START, device=device)
-    with torch.random.fork_rng([device] if device.type == "cuda" else []), evaluating(model):
-        torch.manual_seed(seed)
+    with seeded(device, seed), evaluating(model):
         words = model(SequenceBatch.start(first, max_steps))  # (T, B)
     return [vocabulary.decode(sentence) + ("" if END in sentence else " ...") for sentence in words.T.tolist()]

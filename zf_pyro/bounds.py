@@ -18,15 +18,14 @@ from typing import NamedTuple
 import pyro
 import torch
 from pyro import poutine
-from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 
 from zf_pyro.data.batch import SequenceBatch
 from zf_pyro.errors import InputError
 from zf_pyro.guides import BackwardGuide
 from zf_pyro.model import StochasticRNN
-from zf_pyro.objectives import stochastic_sites
-from zf_pyro.scopes import evaluating
+from zf_pyro.objectives import log_prob, stochastic_sites
+from zf_pyro.scopes import evaluating, seeded
 from zf_pyro.terms import AUXILIARY, BACKWARD, skip_terms
 
 MAX_ROWS = 256
@@ -113,8 +112,8 @@ def sum_log_probs(trace: poutine.Trace, counted: Callable[[str], bool]) -> Tenso
     total = torch.zeros(1, 1, dtype=torch.float64)
     for name, site in stochastic_sites(trace):
         if counted(name):
-            score = site["fn"].log_prob(site["value"])
-            total = total.to(score.device) + scale_and_mask(score, site["scale"], site["mask"]).double()
+            score = log_prob(site).double()
+            total = total.to(score.device) + score
     return total
 
 
@@ -137,8 +136,7 @@ def estimate_bound(
     """
     elbos, bounds, kls, num_steps = [], [], [], 0
     device = next(model.parameters()).device
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
+    with seeded(device, seed):
         for batch in batches:
             weights = importance_weights(model, guide, batch.to(device), num_particles, max_rows)
             elbos.append(weights.log_weights.mean(0))

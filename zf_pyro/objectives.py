@@ -146,7 +146,7 @@ def collect_terms(model_trace: Any, guide_trace: Any, *, with_kl: bool) -> Terms
     added: dict[str, Tensor] = {}
     for name, site in stochastic_sites(model_trace):
         if site["is_observed"]:
-            reconstruction = reconstruction + log_prob_sum(site)
+            reconstruction = reconstruction + log_prob(site).sum()
         elif kl is not None:
             kl = kl + kl_sum(guide_trace.nodes[name], site)
     for name, site in stochastic_sites(guide_trace):
@@ -155,7 +155,7 @@ def collect_terms(model_trace: Any, guide_trace: Any, *, with_kl: bool) -> Terms
             value = site["value"].expand(site["fn"].batch_shape)
             added[site["infer"]["term"]] = scale_and_mask(value, site["scale"], site["mask"]).sum()
         elif name not in model_trace.nodes and kl is not None:
-            kl = kl + log_prob_sum(site)
+            kl = kl + log_prob(site).sum()
     return Terms(reconstruction, kl, added.get(AUXILIARY), added.get(BACKWARD))
 
 
@@ -164,9 +164,9 @@ def stochastic_sites(trace: Any) -> Iterator[tuple[str, Site]]:
     return ((name, site) for name, site in trace.nodes.items() if site["type"] == "sample")
 
 
-def log_prob_sum(site: Site) -> Tensor:
-    """Log p(value) summed over all but what is masked, and scaled."""
-    return scale_and_mask(site["fn"].log_prob(site["value"]), site["scale"], site["mask"]).sum()
+def log_prob(site: Site) -> Tensor:
+    """The log-probability of a site's value over its batch, scaled, and zero where it is masked out."""
+    return scale_and_mask(site["fn"].log_prob(site["value"]), site["scale"], site["mask"])
 
 
 def kl_sum(guide_site: Site, model_site: Site) -> Tensor:
@@ -178,7 +178,7 @@ def kl_sum(guide_site: Site, model_site: Site) -> Tensor:
     try:
         kl = kl_divergence(guide_site["fn"], model_site["fn"])
     except NotImplementedError:
-        return log_prob_sum(guide_site) - log_prob_sum(model_site)
+        return log_prob(guide_site).sum() - log_prob(model_site).sum()
     if not torch.is_tensor(kl):  # Pyro's answer, 0., where a site is masked out as a whole
         return torch.tensor(float(kl))
     return scale_and_mask(kl, guide_site["scale"], guide_site["mask"]).sum()

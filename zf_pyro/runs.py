@@ -15,7 +15,6 @@ import json
 import math
 import os
 import platform
-import stat
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -73,10 +72,11 @@ def read_settings(folder: Path) -> tuple[Config, Vocabulary]:
         InputError: the folder is no run, or one of its files is damaged.
     """
     with explained(f"{folder} is no run"):
-        if stat.S_ISDIR(folder.stat().st_mode) and not (folder / CONFIG).is_file():
+        folder.stat()
+        if not folder.is_dir():
+            raise InputError(f"{folder} is no run: it is a file, and a run is a folder")
+        if not (folder / CONFIG).is_file():
             raise InputError(f"{folder} is no run: it holds no {CONFIG}")
-    if not folder.is_dir():
-        raise InputError(f"{folder} is no run: it is a file, and a run is a folder")
     return read_config(folder / CONFIG), Vocabulary.load(folder / VOCABULARY)
 
 

@@ -45,6 +45,14 @@ def check_store(program: PyroModule) -> None:
 
 
 @contextmanager
+def seeded(device: torch.device, seed: int) -> Iterator[None]:
+    """Random draws from `seed` alone, on the CPU and on `device`; the random state is restored afterwards."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
 def evaluating(*modules: nn.Module) -> Iterator[None]:
     """No gradients, no dropout, `local_parameters`; the modules' modes are restored afterwards."""
     parts = [part for module in modules for part in module.modules()]
