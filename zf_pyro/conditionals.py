@@ -7,13 +7,15 @@ it returns.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import repeat
 from typing import Any, Literal, NamedTuple
 
 import pyro.distributions as dist
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
+from torch.nn.functional import leaky_relu, linear
 
 
 class Context(NamedTuple):
@@ -37,6 +39,11 @@ class Context(NamedTuple):
     prepared: Any = None
 
 
+def present(context: Context) -> dict[str, Any]:
+    """The fields of a context that are there."""
+    return {name: field for name, field in context._asdict().items() if field is not None}
+
+
 class ClippedLeakyReLU(nn.Module):
     """max(x, slope * x), clipped to [-bound, bound]: the activation of the authors' code (slope 1/3, bound 3)."""
 
@@ -46,7 +53,7 @@ class ClippedLeakyReLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Elementwise, any shape."""
-        return nn.functional.leaky_relu(x, self.slope).clamp(-self.bound, self.bound)
+        return leaky_relu(x, self.slope).clamp(-self.bound, self.bound)
 
     def extra_repr(self) -> str:
         """What `print` shows."""
@@ -58,6 +65,11 @@ def perceptron(inputs: int, outputs: int, hidden: int | None, activation: nn.Mod
     if hidden is None:
         return nn.Linear(inputs, outputs)
     return nn.Sequential(nn.Linear(inputs, hidden), activation or ClippedLeakyReLU(), nn.Linear(hidden, outputs))
+
+
+def add_linear(base: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+    """base + weight x, (..., B, outputs), for x (..., B, inputs) and weight (outputs, inputs)."""
+    return torch.addmm(base, x, weight.t()) if x.dim() == base.dim() == 2 else base + linear(x, weight)
 
 
 class Conditional(nn.Module):
@@ -74,14 +86,15 @@ class Conditional(nn.Module):
             raise ValueError(f"no field {unknown[0]!r} in a context; there are {', '.join(Context._fields)}")
         self.reads = reads
 
-    def gather(self, context: Context) -> Tensor:
-        """The fields that this part reads, side by side in the last dimension.
+    def gather(self, context: Context, names: Sequence[str] | None = None) -> Tensor:
+        """The fields that this part reads, or some of them, side by side in the last dimension.
 
         Raises:
             ValueError: the context lacks one of them.
         """
-        fields = [getattr(context, name) for name in self.reads]
-        for name, field in zip(self.reads, fields, strict=True):
+        names = self.reads if names is None else names
+        fields = [getattr(context, name) for name in names]
+        for name, field in zip(names, fields, strict=True):
             if field is None:
                 raise ValueError(f"{type(self).__name__} reads {name!r}, which this model does not provide here")
         if len(fields) == 1:
@@ -93,8 +106,70 @@ class Conditional(nn.Module):
         """The distribution, its batch shape that of the fields read."""
         raise NotImplementedError
 
+    def over_steps(self, known: Context) -> Iterator[Callable[[Context], TorchDistribution]]:
+        """For each step a function from context_t to the distribution.
 
-class DiagonalGaussian(Conditional):
+        A subclass that can do part of its work for all steps at once does it here.
+
+        Args:
+            known: fields that are known of all steps beforehand, (..., T, B, size), and that no context_t has.
+        """
+        fields = present(known)
+        if not fields:
+            yield from repeat(self)
+        for parts in zip(*(field.unbind(-3) for field in fields.values()), strict=True):
+            values = dict(zip(fields, parts, strict=True))
+            yield lambda context, values=values: self(context._replace(**values))
+
+
+class PerceptronConditional(Conditional):
+    """A distribution whose parameters come from a perceptron on the fields read: subclasses implement ``law``.
+
+    Args:
+        sizes: the fields read and their sizes.
+        outputs: the number of parameters.
+        hidden: units of the hidden layer; None for a linear map.
+        activation: of the hidden layer, `ClippedLeakyReLU()` by default.
+    """
+
+    def __init__(
+        self, sizes: Mapping[str, int], outputs: int, hidden: int | None, activation: nn.Module | None
+    ) -> None:
+        super().__init__(*sizes)
+        self.sizes = dict(sizes)
+        self.network = perceptron(sum(sizes.values()), outputs, hidden, activation)
+
+    def law(self, parameters: Tensor) -> TorchDistribution:
+        """The distribution with these parameters, (..., outputs)."""
+        raise NotImplementedError
+
+    def forward(self, context: Context) -> TorchDistribution:
+        """The distribution, its batch shape that of the fields read."""
+        return self.law(self.network(self.gather(context)))
+
+    def over_steps(self, known: Context) -> Iterator[Callable[[Context], TorchDistribution]]:
+        """As of any conditional; the first layer's products with the known fields are done for all steps at once."""
+        fields = present(known)
+        early, late = ([name for name in self.reads if (name in fields) is there] for there in (True, False))
+        if not (early and late):
+            yield from super().over_steps(known)
+            return
+        network: Any = self.network
+        first, rest = (network, None) if isinstance(network, nn.Linear) else (network[0], network[1:])
+        weights = dict(zip(self.reads, first.weight.split(list(self.sizes.values()), 1), strict=True))
+        weight = weights[late[0]] if len(late) == 1 else torch.cat([weights[name] for name in late], 1)
+        bases = [linear(fields[name], weights[name]) for name in early[1:]]
+        bases.append(linear(fields[early[0]], weights[early[0]], first.bias))
+        for base in sum(bases[1:], bases[0]).unbind(-3):
+
+            def step(context: Context, base: Tensor = base) -> TorchDistribution:
+                hidden = add_linear(base, self.gather(context, late), weight)
+                return self.law(hidden if rest is None else rest(hidden))
+
+            yield step
+
+
+class DiagonalGaussian(PerceptronConditional):
     """N(mean, diag(exp(log-variance))), both from a perceptron on the fields read.
 
     Serves as prior, posterior, auxiliary p(b_t | z_t) and real-valued emission.
@@ -122,14 +197,11 @@ class DiagonalGaussian(Conditional):
         scale: float | None = None,
         activation: nn.Module | None = None,
     ) -> None:
-        super().__init__(*sizes)
-        outputs = size if scale is not None else 2 * size
-        self.network = perceptron(sum(sizes.values()), outputs, hidden, activation)
+        super().__init__(sizes, size if scale is not None else 2 * size, hidden, activation)
         self.clamp, self.mean, self.scale = clamp, mean, scale
 
-    def forward(self, context: Context) -> TorchDistribution:
+    def law(self, parameters: Tensor) -> TorchDistribution:
         """Batch shape (..., B), event shape (size,)."""
-        parameters = self.network(self.gather(context))
         if self.clamp is not None:
             parameters = parameters.clamp(-self.clamp, self.clamp)
         if self.scale is None:
@@ -140,7 +212,7 @@ class DiagonalGaussian(Conditional):
         return dist.Normal(mean.tanh() if self.mean == "tanh" else mean, scale).to_event(1)
 
 
-class Categorical(Conditional):
+class Categorical(PerceptronConditional):
     """A softmax over `size` classes: the emission of text, and its backward language model.
 
     With a hidden layer and ``{"feature": H, "input": E}`` it is the emission with a skip connection from the embedded
@@ -156,9 +228,8 @@ class Categorical(Conditional):
     def __init__(
         self, sizes: Mapping[str, int], size: int, *, hidden: int | None = None, activation: nn.Module | None = None
     ) -> None:
-        super().__init__(*sizes)
-        self.network = perceptron(sum(sizes.values()), size, hidden, activation)
+        super().__init__(sizes, size, hidden, activation)
 
-    def forward(self, context: Context) -> TorchDistribution:
+    def law(self, parameters: Tensor) -> TorchDistribution:
         """Batch shape (..., B), no event shape; values are integers."""
-        return dist.Categorical(logits=self.network(self.gather(context)))
+        return dist.Categorical(logits=parameters)

@@ -1,4 +1,4 @@
-"""The inference program of the paper, step form.
+"""The inference program of the paper, in its two forms (see `zf_pyro.model`).
 
 b_t                 = backward RNN over x_T .. x_t
 q(z | x)            = prod_t q(z_t | context_t, b_t)        context_t holds h_{t-1}, which has seen z_1 .. z_{t-1}
@@ -7,6 +7,8 @@ backward            = sum_t log p(u_t | b_t)                the encoder's own la
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import pyro
 import torch
@@ -18,6 +20,7 @@ from zf_pyro.conditionals import Conditional, Context
 from zf_pyro.data.batch import SequenceBatch
 from zf_pyro.encoders import BackwardEncoder
 from zf_pyro.model import StochasticRNN
+from zf_pyro.paths import Form, PathDistribution, sample_path
 from zf_pyro.scopes import check_store
 from zf_pyro.terms import AUXILIARY, BACKWARD, record_term
 from zf_pyro.transitions import unbind_steps
@@ -26,8 +29,8 @@ from zf_pyro.transitions import unbind_steps
 class BackwardGuide(PyroModule):
     """A posterior over z_1..z_T that sees the future through an RNN running backward over the targets.
 
-    Sites: z_1 .. z_T in the plate ``sequences``, as in the model; the terms ``auxiliary`` and ``backward`` (see
-    `zf_pyro.terms`), which only `ZForcingELBO` reads.
+    Sites: z_1 .. z_T, or in the path form z, in the plate ``sequences``, as in the model; the terms ``auxiliary`` and
+    ``backward`` (see `zf_pyro.terms`), which only `ZForcingELBO` reads.
 
     The guide runs the model's own transition on its draws, but the model is no submodule of it: each parameter
     belongs to one of the two.
@@ -82,23 +85,29 @@ class BackwardGuide(PyroModule):
         embedding = self.model.embedding if self.embedding is None else self.embedding
         return self.encoder(embedding(batch.targets), batch.lengths)
 
-    def forward(self, batch: SequenceBatch, encoding: Tensor | None = None) -> Tensor:
+    def forward(self, batch: SequenceBatch, encoding: Tensor | None = None, form: Form = "step") -> Tensor:
         """Run the program; returns z_1..z_T, (..., T, B, Z).
 
         Args:
             batch: sequences with targets.
             encoding: what `encode` returned for this batch, where the caller has it already.
+            form: "step" or "path", the model's.
 
         Raises:
             ValueError: another guide of this name has used Pyro's parameter store, or the batch has no targets.
         """
         check_store(self)
         encoding = self.encode(batch) if encoding is None else encoding
+        return self.draw_path(batch, encoding) if form == "path" else self.run_steps(batch, encoding)
+
+    def run_steps(self, batch: SequenceBatch, encoding: Tensor) -> Tensor:
+        """The step form."""
         transition, posterior = self.model.transition, self.posterior
         state = transition.initial(batch.num_sequences)
         latents, hiddens = [], []
         with pyro.plate("sequences", batch.num_sequences, dim=-1):
-            prepared = unbind_steps(transition.prepare(self.embed_inputs(batch)))
+            embedded = self.model.embed_inputs(batch, self.model.sample_dropout(batch))
+            prepared = unbind_steps(transition.prepare(embedded))
             for t, prepared_t in zip(pyro.markov(range(1, batch.num_steps + 1)), prepared, strict=True):
                 context = transition.predict(state, prepared_t)
                 with poutine.mask(mask=batch.mask[t - 1]):  # type: ignore[call-overload]
@@ -106,35 +115,44 @@ class BackwardGuide(PyroModule):
                 state, _ = transition.update(state, context, z)
                 latents.append(z)
                 hiddens.append(context.hidden)
-            self.record_terms(batch, encoding, latents, hiddens)
-        return torch.stack(latents, -3)
+            z = torch.stack(latents, -2)
+            self.record_terms(batch, encoding, lambda: stacked_context(z, hiddens))
+        return z.transpose(-2, -3)
 
-    def embed_inputs(self, batch: SequenceBatch) -> Tensor:
-        """embed(u_1)..embed(u_T) under this run's dropout, (..., T, B, E)."""
-        embedded = self.model.embedding(batch.inputs)
-        kept = self.model.sample_dropout(batch)
-        return embedded if kept is None else embedded * kept
+    def draw_path(self, batch: SequenceBatch, encoding: Tensor) -> Tensor:
+        """The path form."""
+        with pyro.plate("sequences", batch.num_sequences, dim=-1):
+            states = self.model.path_states(batch)
+            z = sample_path(PathDistribution(states, self.posterior, batch.mask.T, Context(encoding=encoding)))
+            self.record_terms(batch, encoding, lambda: states.along(z).context(["hidden"])._replace(latent=z))
+        return z.transpose(-2, -3)
 
-    def record_terms(
-        self, batch: SequenceBatch, encoding: Tensor, latents: list[Tensor], hiddens: list[Tensor | None]
-    ) -> None:
-        """Leave the auxiliary and the backward term in the trace, in nats per sequence."""
+    def record_terms(self, batch: SequenceBatch, encoding: Tensor, context: Callable[[], Context]) -> None:
+        """Leave the auxiliary and the backward term in the trace, in nats per sequence.
+
+        Args:
+            batch: the sequences.
+            encoding: b_1..b_T, (T, B, H).
+            context: gives what the auxiliary may read, over all steps, (..., B, T, size).
+        """
         auxiliary, backward = self.auxiliary, self.backward
         if auxiliary is not None:
             target = encoding.detach() if self.detach_auxiliary_target else encoding
-            record_term(AUXILIARY, lambda: auxiliary_term(auxiliary, batch.mask, target, latents, hiddens))
+            record_term(AUXILIARY, lambda: auxiliary_term(auxiliary, batch.mask, target, context()))
         if backward is not None:
             record_term(BACKWARD, lambda: backward_term(backward, batch, encoding))
 
 
-def auxiliary_term(
-    auxiliary: Conditional, mask: Tensor, target: Tensor, latents: list[Tensor], hiddens: list[Tensor | None]
-) -> Tensor:
+def stacked_context(latents: Tensor, hiddens: list[Tensor | None]) -> Context:
+    """What the auxiliary may read, (..., B, T, size), from h_{t-1} of every step; h_0 may lack the particles."""
+    present = [hidden for hidden in hiddens if hidden is not None]
+    hidden = torch.stack(torch.broadcast_tensors(*present), -2) if present else None
+    return Context(latent=latents, hidden=hidden)
+
+
+def auxiliary_term(auxiliary: Conditional, mask: Tensor, target: Tensor, context: Context) -> Tensor:
     """sum_t log p(b_t | z_t), (..., B), in nats."""
-    context = Context(latent=torch.stack(latents, -3))
-    if "hidden" in auxiliary.reads:
-        context = context._replace(hidden=torch.stack(torch.broadcast_tensors(*hiddens), -3))
-    return masked_sum(auxiliary(context).log_prob(target), mask)
+    return masked_sum(auxiliary(context).log_prob(target.transpose(0, 1)), mask)
 
 
 def backward_term(backward: Conditional, batch: SequenceBatch, encoding: Tensor) -> Tensor:
@@ -143,9 +161,9 @@ def backward_term(backward: Conditional, batch: SequenceBatch, encoding: Tensor)
     if batch.num_steps == first:
         return encoding.new_zeros(batch.num_sequences)
     scores = backward(Context(encoding=encoding[first:])).log_prob(batch.inputs[first:])
-    return masked_sum(scores, batch.mask[first:])
+    return masked_sum(scores.T, batch.mask[first:])
 
 
 def masked_sum(scores: Tensor, mask: Tensor) -> Tensor:
-    """Sum scores (..., T, B) over the real steps of mask (T, B)."""
-    return scores.masked_fill(~mask, 0.0).sum(-2)
+    """Sum scores (..., B, T) over the real steps of mask (T, B)."""
+    return scores.masked_fill(~mask.T, 0.0).sum(-1)

@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from zf_pyro.conditionals import ClippedLeakyReLU, Context
+from zf_pyro.conditionals import ClippedLeakyReLU, Context, add_linear
 
 RecurrentInit = Literal["orthogonal", "uniform"]
 
@@ -113,7 +113,11 @@ class LSTMTransition(nn.Module):
 
     def update(self, state: LSTMState, context: Context, latent: Tensor) -> tuple[LSTMState, Tensor]:
         """One step of the LSTM; the emission reads h_t."""
-        gates = context.prepared + self.from_latent(latent) + self.recurrent(state.hidden)
+        *layers, last = self.from_latent if isinstance(self.from_latent, nn.Sequential) else (self.from_latent,)
+        for layer in layers:
+            latent = layer(latent)
+        gates = add_linear(context.prepared, latent, last.weight)
+        gates = add_linear(gates, state.hidden, self.recurrent.weight)
         enter, forget, candidate, leave = gates.chunk(4, -1)
         cell = forget.sigmoid() * state.cell + enter.sigmoid() * candidate.tanh()
         hidden = leave.sigmoid() * cell.tanh()

@@ -1,0 +1,76 @@
+"""Reparametrised draws from standard normal numbers that are drawn beforehand, or that two programs are to share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import singledispatch
+from typing import Any
+
+import torch
+from pyro.distributions.torch_distribution import MaskedDistribution
+from pyro.poutine.messenger import Messenger
+from torch import Tensor
+from torch.distributions import Distribution, Independent, Normal
+
+Standard = Callable[[Tensor], Tensor]
+"""Gives standard normal numbers of a tensor's shape, type and device."""
+
+
+@singledispatch
+def reparametrised(law: Distribution, standard: Standard) -> Tensor:
+    """A draw from `law`, (batch shape + event shape), as a differentiable function of standard normal numbers.
+
+    Laws of other families than the registered ones are drawn from by their own `rsample`, or `sample` where they have
+    none, and `standard` is not asked. A family joins by ``reparametrised.register``.
+    """
+    return law.rsample() if law.has_rsample else law.sample()
+
+
+@reparametrised.register
+def _normal(law: Normal, standard: Standard) -> Tensor:
+    return torch.addcmul(law.loc, law.scale, standard(law.loc))
+
+
+@reparametrised.register(Independent)
+@reparametrised.register(MaskedDistribution)
+def _of_base(law: Any, standard: Standard) -> Tensor:
+    return reparametrised(law.base_dist, standard)
+
+
+def uses_standard_normal(law: Any) -> bool:
+    """Whether `reparametrised` draws from `law` through standard normal numbers."""
+    while isinstance(law, Independent | MaskedDistribution):
+        law = law.base_dist
+    return reparametrised.dispatch(type(law)) is not reparametrised.dispatch(Distribution)
+
+
+class noise(Messenger):  # noqa: N801 - in lower case as Pyro's own handlers
+    """Inside, latent variables are drawn from one stream of standard normal numbers, a step after the other.
+
+    The step form and the path form of the same programs then draw the same z_1..z_T, particle by particle. Sites whose
+    law is not made from normal numbers are drawn as ever.
+
+    Args:
+        seed: of the stream, which begins anew at every entry.
+    """
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.seed = seed
+        self.generators: dict[torch.device, torch.Generator] = {}
+
+    def __enter__(self) -> noise:
+        self.generators.clear()
+        return super().__enter__()
+
+    def standard(self, like: Tensor) -> Tensor:
+        """The next numbers of the stream, shaped as `like`."""
+        if like.device not in self.generators:
+            self.generators[like.device] = torch.Generator(like.device).manual_seed(self.seed)
+        generator = self.generators[like.device]
+        return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if not (msg["done"] or msg["is_observed"]) and uses_standard_normal(msg["fn"]):
+            msg["value"] = reparametrised(msg["fn"], self.standard)
+            msg["done"] = True
