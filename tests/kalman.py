@@ -18,6 +18,7 @@ from zf_pyro import (
     ZForcingELBO,
 )
 from zf_pyro.scopes import local_parameters
+from zf_pyro.transitions import Transition
 
 HIDDEN = 2
 
@@ -26,7 +27,7 @@ class State(NamedTuple):
     hidden: Tensor
 
 
-class LinearTransition(nn.Module):
+class LinearTransition(Transition):
     """h_t = A h_{t-1} + B z_t; the input has no say."""
 
     def __init__(self):

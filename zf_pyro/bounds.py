@@ -18,14 +18,17 @@ from typing import NamedTuple
 import pyro
 import torch
 from pyro import poutine
+from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 
 from zf_pyro.data.batch import SequenceBatch
 from zf_pyro.errors import InputError
 from zf_pyro.guides import BackwardGuide
 from zf_pyro.model import StochasticRNN
-from zf_pyro.objectives import log_prob, stochastic_sites
+from zf_pyro.objectives import Site, log_prob, stochastic_sites
+from zf_pyro.paths import Form, PathDistribution
 from zf_pyro.scopes import evaluating, seeded
+from zf_pyro.stepwise import Stepwise
 from zf_pyro.terms import AUXILIARY, BACKWARD, skip_terms
 
 MAX_ROWS = 256
@@ -70,7 +73,12 @@ class Bound:
 
 
 def importance_weights(
-    model: StochasticRNN, guide: BackwardGuide, batch: SequenceBatch, num_particles: int, max_rows: int = MAX_ROWS
+    model: StochasticRNN,
+    guide: BackwardGuide,
+    batch: SequenceBatch,
+    num_particles: int,
+    max_rows: int = MAX_ROWS,
+    form: Form = "path",
 ) -> Weights:
     """K importance weights for every sequence of a batch.
 
@@ -86,19 +94,24 @@ def importance_weights(
     with evaluating(model, guide), skip_terms(AUXILIARY, BACKWARD):
         encoding = guide.encode(batch)
         chunks = [
-            weigh(model, guide, batch, encoding, min(chunk, num_particles - start))
+            weigh(model, guide, batch, encoding, min(chunk, num_particles - start), form)
             for start in range(0, num_particles, chunk)
         ]
     return Weights(*(torch.cat(parts) for parts in zip(*chunks, strict=True)))
 
 
 def weigh(
-    model: StochasticRNN, guide: BackwardGuide, batch: SequenceBatch, encoding: Tensor, num_particles: int
+    model: StochasticRNN,
+    guide: BackwardGuide,
+    batch: SequenceBatch,
+    encoding: Tensor,
+    num_particles: int,
+    form: Form,
 ) -> Weights:
     """Importance weights of one chunk of particles."""
     with pyro.plate("particles", num_particles, dim=-2):
-        guide_trace = poutine.trace(guide).get_trace(batch, encoding)
-        model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(batch)
+        guide_trace = poutine.trace(guide).get_trace(batch, encoding, form=form)
+        model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(batch, form=form)
     posterior = sum_log_probs(guide_trace, lambda name: name in model_trace.nodes)
     prior = sum_log_probs(model_trace, lambda name: name in guide_trace.nodes)
     likelihood = sum_log_probs(model_trace, lambda name: name not in guide_trace.nodes)
@@ -112,9 +125,17 @@ def sum_log_probs(trace: poutine.Trace, counted: Callable[[str], bool]) -> Tenso
     total = torch.zeros(1, 1, dtype=torch.float64)
     for name, site in stochastic_sites(trace):
         if counted(name):
-            score = log_prob(site).double()
+            score = precise_log_prob(site)
             total = total.to(score.device) + score
     return total
+
+
+def precise_log_prob(site: Site) -> Tensor:
+    """As `zf_pyro.objectives.log_prob`, the steps of a path added up in float64."""
+    law, value = site["fn"], site["value"]
+    if not isinstance(law, Stepwise | PathDistribution):
+        return log_prob(site).double()
+    return scale_and_mask(law.log_probs(value).sum(-2, dtype=torch.float64), site["scale"], site["mask"])
 
 
 def estimate_bound(
@@ -125,6 +146,7 @@ def estimate_bound(
     *,
     seed: int = 0,
     max_rows: int = MAX_ROWS,
+    form: Form = "path",
 ) -> Bound:
     """ELBO and importance-weighted bound over all sequences of `batches`.
 
@@ -138,7 +160,7 @@ def estimate_bound(
     device = next(model.parameters()).device
     with seeded(device, seed):
         for batch in batches:
-            weights = importance_weights(model, guide, batch.to(device), num_particles, max_rows)
+            weights = importance_weights(model, guide, batch.to(device), num_particles, max_rows, form)
             elbos.append(weights.log_weights.mean(0))
             bounds.append(weights.log_weights.logsumexp(0) - math.log(num_particles))
             kls.append(weights.log_ratios.mean(0))

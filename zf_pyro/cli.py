@@ -27,10 +27,12 @@ from zf_pyro.experiment import (
     resume,
     start,
 )
+from zf_pyro.paths import Form
 from zf_pyro.presets import preset, read_config
 from zf_pyro.training import TrainingError
 
 FOLDER = click.Path(path_type=Path)
+FORM = click.Choice(["path", "step"])
 
 
 def exit_with(command: click.Command) -> None:
@@ -80,6 +82,7 @@ def cli() -> None:
 @click.option("--alpha", type=float, help="Weight of the auxiliary term.")
 @click.option("--beta", type=float, help="Weight of the backward language model.")
 @click.option("--kl-start", type=float, help="Weight of the KL term at the first update.")
+@click.option("--form", type=FORM, help="Of the programs: path, or step, which is the slower definition.")
 @click.option("--num-particles", type=int, help="Particles of the test.")
 @click.option("--eval-sequences", metavar="N|all", help="Test sequences to score.")
 @click.option(
@@ -117,11 +120,19 @@ def train(**options: Any) -> None:
 @click.option("--num-particles", type=int, help="K of the importance-weighted bound [default: as the run did].")
 @click.option("--eval-sequences", metavar="N|all", help="Test sequences to score [default: as the run did].")
 @click.option("--data", type=FOLDER, help="Where the run's text is now, if it has moved.")
+@click.option("--form", type=FORM, help="Of the programs [default: as the run did].")
 @click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
-def evaluate(run: Path, num_particles: int | None, eval_sequences: str | None, data: Path | None, device: str) -> None:
+def evaluate(
+    run: Path,
+    num_particles: int | None,
+    eval_sequences: str | None,
+    data: Path | None,
+    form: Form | None,
+    device: str,
+) -> None:
     """Bound the likelihood of RUN's test split with K particles; writes RUN/evaluation-K.json."""
     prepare_torch()
-    results = evaluate_run(run, num_particles, count_or_all(eval_sequences), device, data)
+    results = evaluate_run(run, num_particles, count_or_all(eval_sequences), device, data, form)
     report(results)
     click.echo(f"Written: {run / evaluation_file(results['test']['num_particles'])}")
 
@@ -151,7 +162,7 @@ def configure(
 
 def requested(options: dict[str, Any]) -> dict[str, Any]:
     """The fields that the options set, by name; what --set says comes last."""
-    names = ("seed", "max_steps", "epochs", "batch_size", "alpha", "beta", "kl_start", "num_particles")
+    names = ("seed", "max_steps", "epochs", "batch_size", "alpha", "beta", "kl_start", "form", "num_particles")
     values = {name: options[name] for name in names if options[name] is not None}
     if (sequences := count_or_all(options["eval_sequences"])) is not None:
         values["eval_sequences"] = sequences

@@ -8,6 +8,7 @@ it returns.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import repeat
 from typing import Any, Literal, NamedTuple
 
@@ -15,7 +16,9 @@ import pyro.distributions as dist
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
-from torch.nn.functional import leaky_relu, linear
+from torch.nn.functional import hardtanh, leaky_relu, linear
+
+from zf_pyro.loops import Map, loop_linear
 
 
 class Context(NamedTuple):
@@ -53,7 +56,7 @@ class ClippedLeakyReLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Elementwise, any shape."""
-        return leaky_relu(x, self.slope).clamp(-self.bound, self.bound)
+        return hardtanh(leaky_relu(x, self.slope), -self.bound, self.bound)
 
     def extra_repr(self) -> str:
         """What `print` shows."""
@@ -67,9 +70,25 @@ def perceptron(inputs: int, outputs: int, hidden: int | None, activation: nn.Mod
     return nn.Sequential(nn.Linear(inputs, hidden), activation or ClippedLeakyReLU(), nn.Linear(hidden, outputs))
 
 
-def add_linear(base: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-    """base + weight x, (..., B, outputs), for x (..., B, inputs) and weight (outputs, inputs)."""
-    return torch.addmm(base, x, weight.t()) if x.dim() == base.dim() == 2 else base + linear(x, weight)
+def layers(network: nn.Module) -> list[Any]:
+    """The layers of a network: those of an `nn.Sequential`, or itself."""
+    return list(network) if isinstance(network, nn.Sequential) else [network]
+
+
+def in_loop(layer: nn.Module) -> Map:
+    """The same map for use inside a loop over time, where a linear layer's gradient is better taken after the loop."""
+    return loop_linear(layer.bias, layer.weight) if isinstance(layer, nn.Linear) else layer
+
+
+def chain(*maps: Map) -> Map:
+    """One map after the other."""
+
+    def composed(x: Tensor) -> Tensor:
+        for each in maps:
+            x = each(x)
+        return x
+
+    return composed
 
 
 class Conditional(nn.Module):
@@ -118,8 +137,11 @@ class Conditional(nn.Module):
         if not fields:
             yield from repeat(self)
         for parts in zip(*(field.unbind(-3) for field in fields.values()), strict=True):
-            values = dict(zip(fields, parts, strict=True))
-            yield lambda context, values=values: self(context._replace(**values))
+            yield partial(self.with_fields, dict(zip(fields, parts, strict=True)))
+
+    def with_fields(self, fields: dict[str, Tensor], context: Context) -> TorchDistribution:
+        """The distribution, some fields of the context replaced."""
+        return self(context._replace(**fields))
 
 
 class PerceptronConditional(Conditional):
@@ -154,19 +176,14 @@ class PerceptronConditional(Conditional):
         if not (early and late):
             yield from super().over_steps(known)
             return
-        network: Any = self.network
-        first, rest = (network, None) if isinstance(network, nn.Linear) else (network[0], network[1:])
+        first, *rest = layers(self.network)
         weights = dict(zip(self.reads, first.weight.split(list(self.sizes.values()), 1), strict=True))
         weight = weights[late[0]] if len(late) == 1 else torch.cat([weights[name] for name in late], 1)
         bases = [linear(fields[name], weights[name]) for name in early[1:]]
         bases.append(linear(fields[early[0]], weights[early[0]], first.bias))
-        for base in sum(bases[1:], bases[0]).unbind(-3):
-
-            def step(context: Context, base: Tensor = base) -> TorchDistribution:
-                hidden = add_linear(base, self.gather(context, late), weight)
-                return self.law(hidden if rest is None else rest(hidden))
-
-            yield step
+        base = sum(bases[1:], bases[0])
+        network = chain(loop_linear(base, weight), *map(in_loop, rest))
+        yield from repeat(lambda context: self.law(network(self.gather(context, late))), base.shape[-3])
 
 
 class DiagonalGaussian(PerceptronConditional):
@@ -203,7 +220,7 @@ class DiagonalGaussian(PerceptronConditional):
     def law(self, parameters: Tensor) -> TorchDistribution:
         """Batch shape (..., B), event shape (size,)."""
         if self.clamp is not None:
-            parameters = parameters.clamp(-self.clamp, self.clamp)
+            parameters = hardtanh(parameters, -self.clamp, self.clamp)
         if self.scale is None:
             mean, log_variance = parameters.chunk(2, -1)
             scale = torch.exp(0.5 * log_variance)

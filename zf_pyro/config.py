@@ -90,6 +90,8 @@ class ObjectiveConfig:
 class TrainingConfig:
     """Optimiser, length of training, and validation."""
 
+    form: Literal["path", "step"] = "path"
+    """The form of the programs that is trained and tested: one latent site a sequence, or one a step (slower)."""
     batch_size: int = 32
     """Sequences an update."""
     epochs: int = 10

@@ -21,6 +21,7 @@ from zf_pyro.errors import InputError
 from zf_pyro.files import explained, require_writable, write_text
 from zf_pyro.guides import BackwardGuide
 from zf_pyro.model import StochasticRNN
+from zf_pyro.paths import Form
 from zf_pyro.plots import plot_curves
 from zf_pyro.progress import RunningMeans, deferred_signals, progress
 from zf_pyro.training import Record, Trainer
@@ -185,7 +186,9 @@ def evaluate(model: StochasticRNN, guide: BackwardGuide, config: Config, corpus:
     chosen = subset(len(corpus.test), config.evaluation.eval_sequences, config.data.split_seed)
     batches = ordered_batches(corpus.test, chosen, EVALUATION_BATCH)
     shown = progress(batches, total=-(-len(chosen) // EVALUATION_BATCH), desc="Evaluating", unit="batch")
-    bound = estimate_bound(model, guide, shown, config.evaluation.num_particles, seed=config.seed)
+    bound = estimate_bound(
+        model, guide, shown, config.evaluation.num_particles, seed=config.seed, form=config.training.form
+    )
     return {
         **asdict(bound),
         "perplexity_elbo": bound.perplexity(bound.elbo),
@@ -195,7 +198,12 @@ def evaluate(model: StochasticRNN, guide: BackwardGuide, config: Config, corpus:
 
 
 def evaluate_run(
-    folder: Path, num_particles: int | None, eval_sequences: int | None, device: str, data: Path | None = None
+    folder: Path,
+    num_particles: int | None,
+    eval_sequences: int | None,
+    device: str,
+    data: Path | None = None,
+    form: Form | None = None,
 ) -> dict[str, Any]:
     """Score a run's best parameters with K particles, and write evaluation-K.json.
 
@@ -205,6 +213,7 @@ def evaluate_run(
         eval_sequences: how many test sequences, 0 for all; None takes the run's.
         device: as `choose_device` takes it.
         data: where the run's text is now, if not where it was.
+        form: of the programs; None takes the run's.
 
     Raises:
         InputError: the folder is no run or cannot be written, its data is gone or other text, or an option is out of
@@ -214,6 +223,7 @@ def evaluate_run(
     asked = {"num_particles": num_particles, "eval_sequences": eval_sequences}
     changes = {name: value for name, value in asked.items() if value is not None}
     config = replace(run.config, evaluation=replace(run.config.evaluation, **changes), device=choose_device(device))
+    config = config if form is None else replace(config, training=replace(config.training, form=form))
     corpus = matching_corpus(config if data is None else replace(config, source=str(data.absolute())), folder)
     output = folder / evaluation_file(config.evaluation.num_particles)
     require_writable(folder)

@@ -23,7 +23,6 @@ from zf_pyro.model import StochasticRNN
 from zf_pyro.paths import Form, PathDistribution, sample_path
 from zf_pyro.scopes import check_store
 from zf_pyro.terms import AUXILIARY, BACKWARD, record_term
-from zf_pyro.transitions import unbind_steps
 
 
 class BackwardGuide(PyroModule):
@@ -107,24 +106,26 @@ class BackwardGuide(PyroModule):
         latents, hiddens = [], []
         with pyro.plate("sequences", batch.num_sequences, dim=-1):
             embedded = self.model.embed_inputs(batch, self.model.sample_dropout(batch))
-            prepared = unbind_steps(transition.prepare(embedded))
-            for t, prepared_t in zip(pyro.markov(range(1, batch.num_steps + 1)), prepared, strict=True):
-                context = transition.predict(state, prepared_t)
+            steps = pyro.markov(range(1, batch.num_steps + 1))
+            for t, embedded_t in zip(steps, embedded.unbind(-3), strict=True):
+                context = transition.predict(state, transition.prepare(embedded_t))
                 with poutine.mask(mask=batch.mask[t - 1]):  # type: ignore[call-overload]
                     z = pyro.sample(f"z_{t}", posterior(context._replace(encoding=encoding[t - 1])))
                 state, _ = transition.update(state, context, z)
                 latents.append(z)
                 hiddens.append(context.hidden)
-            z = torch.stack(latents, -2)
+            z = torch.stack(latents, -3)
             self.record_terms(batch, encoding, lambda: stacked_context(z, hiddens))
-        return z.transpose(-2, -3)
+        return z
 
     def draw_path(self, batch: SequenceBatch, encoding: Tensor) -> Tensor:
         """The path form."""
         with pyro.plate("sequences", batch.num_sequences, dim=-1):
             states = self.model.path_states(batch)
-            z = sample_path(PathDistribution(states, self.posterior, batch.mask.T, Context(encoding=encoding)))
-            self.record_terms(batch, encoding, lambda: states.along(z).context(["hidden"])._replace(latent=z))
+            z = sample_path(PathDistribution(states, self.posterior, batch.mask, Context(encoding=encoding)))
+            self.record_terms(
+                batch, encoding, lambda: states.along(z).context(["hidden"])._replace(latent=z.transpose(-2, -3))
+            )
         return z.transpose(-2, -3)
 
     def record_terms(self, batch: SequenceBatch, encoding: Tensor, context: Callable[[], Context]) -> None:
@@ -133,7 +134,7 @@ class BackwardGuide(PyroModule):
         Args:
             batch: the sequences.
             encoding: b_1..b_T, (T, B, H).
-            context: gives what the auxiliary may read, over all steps, (..., B, T, size).
+            context: gives what the auxiliary may read, over all steps, (..., T, B, size).
         """
         auxiliary, backward = self.auxiliary, self.backward
         if auxiliary is not None:
@@ -144,15 +145,15 @@ class BackwardGuide(PyroModule):
 
 
 def stacked_context(latents: Tensor, hiddens: list[Tensor | None]) -> Context:
-    """What the auxiliary may read, (..., B, T, size), from h_{t-1} of every step; h_0 may lack the particles."""
+    """What the auxiliary may read, (..., T, B, size), from h_{t-1} of every step; h_0 may lack the particles."""
     present = [hidden for hidden in hiddens if hidden is not None]
-    hidden = torch.stack(torch.broadcast_tensors(*present), -2) if present else None
+    hidden = torch.stack(torch.broadcast_tensors(*present), -3) if present else None
     return Context(latent=latents, hidden=hidden)
 
 
 def auxiliary_term(auxiliary: Conditional, mask: Tensor, target: Tensor, context: Context) -> Tensor:
     """sum_t log p(b_t | z_t), (..., B), in nats."""
-    return masked_sum(auxiliary(context).log_prob(target.transpose(0, 1)), mask)
+    return masked_sum(auxiliary(context).log_prob(target), mask)
 
 
 def backward_term(backward: Conditional, batch: SequenceBatch, encoding: Tensor) -> Tensor:
@@ -161,9 +162,9 @@ def backward_term(backward: Conditional, batch: SequenceBatch, encoding: Tensor)
     if batch.num_steps == first:
         return encoding.new_zeros(batch.num_sequences)
     scores = backward(Context(encoding=encoding[first:])).log_prob(batch.inputs[first:])
-    return masked_sum(scores.T, batch.mask[first:])
+    return masked_sum(scores, batch.mask[first:])
 
 
 def masked_sum(scores: Tensor, mask: Tensor) -> Tensor:
-    """Sum scores (..., B, T) over the real steps of mask (T, B)."""
-    return scores.masked_fill(~mask.T, 0.0).sum(-1)
+    """Sum scores (..., T, B) over the real steps of mask (T, B)."""
+    return scores.masked_fill(~mask, 0.0).sum(-2)

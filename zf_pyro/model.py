@@ -25,6 +25,7 @@ from zf_pyro.conditionals import Conditional
 from zf_pyro.data.batch import SequenceBatch
 from zf_pyro.paths import Form, PathDistribution, PathStates, sample_path
 from zf_pyro.scopes import check_store
+from zf_pyro.stepwise import Stepwise
 from zf_pyro.transitions import Transition
 
 
@@ -100,8 +101,8 @@ class StochasticRNN(PyroModule):
             raise ValueError("the path form scores targets, and this batch has none; the step form generates")
         with pyro.plate("sequences", batch.num_sequences, dim=-1):
             states = self.path_states(batch)
-            z = sample_path(PathDistribution(states, self.prior, batch.mask.T))
-            law = self.emission(states.along(z).context(self.emission.reads)).mask(batch.mask.T).to_event(1)
+            z = sample_path(PathDistribution(states, self.prior, batch.mask))
+            law = Stepwise(self.emission(states.along(z).context(self.emission.reads)), batch.mask)
             pyro.sample("x", law, obs=batch.targets.transpose(0, 1))
         return batch.targets
 

@@ -44,7 +44,7 @@ def uses_standard_normal(law: Any) -> bool:
     return reparametrised.dispatch(type(law)) is not reparametrised.dispatch(Distribution)
 
 
-class noise(Messenger):  # noqa: N801 - in lower case as Pyro's own handlers
+class noise(Messenger):
     """Inside, latent variables are drawn from one stream of standard normal numbers, a step after the other.
 
     The step form and the path form of the same programs then draw the same z_1..z_T, particle by particle. Sites whose

@@ -4,28 +4,28 @@
     log-density   sum_t log conditional(z_t | context_t): one pass over all steps at once
 
 Between the two the recursion is not run again: the model scores the very path that the guide drew, and takes over what
-the guide's recursion made of it. Tensors over all steps of a path have time behind the batch, (..., B, T, size), where
-Pyro's events are.
+the guide's recursion made of it. A site's value has time behind the batch, (..., B, T, Z), where Pyro's events are; all
+else has it before, (..., T, B, size), as everywhere in this package.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from functools import cached_property, singledispatch
+from functools import cached_property
 from typing import Any, Literal
 
 import pyro
-import pyro.distributions as dist
 import torch
 from pyro import poutine
 from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor, nn
-from torch.distributions import Independent, Normal, kl_divergence, register_kl
+from torch.distributions import kl_divergence, register_kl
 
 from zf_pyro.conditionals import Conditional, Context, present
 from zf_pyro.noise import Standard, reparametrised
-from zf_pyro.transitions import Transition, unbind_steps
+from zf_pyro.stepwise import Stepwise, stack_laws
+from zf_pyro.transitions import Transition
 
 Form = Literal["step", "path"]
 """The two forms of a program: a site for each step's variables, or one site for a whole path."""
@@ -37,21 +37,21 @@ STATES = "states"
 class Steps:
     """The contexts and features of all steps of one path, put together a field at a time when first read."""
 
-    def __init__(self, contexts: Sequence[Context], features: Sequence[Tensor]) -> None:
+    def __init__(self, contexts: list[Context], features: list[Tensor]) -> None:
         self.contexts, self.features = contexts, features
         self.fields: dict[str, Tensor] = {}
 
     def context(self, reads: Iterable[str]) -> Context:
-        """The named fields over all steps, each (..., B, T, size); the others None."""
+        """The named fields over all steps, each (..., T, B, size); the others None."""
         return Context(**{name: field for name in reads if (field := self.field(name)) is not None})
 
     def field(self, name: str) -> Tensor | None:
         """One field over all steps; None where the transition does not provide it."""
         if name not in self.fields:
-            parts = self.features if name == "feature" else [getattr(context, name) for context in self.contexts]
+            parts = self.features if name == "feature" else [getattr(each, name) for each in self.contexts]
             if parts[0] is None:
                 return None
-            self.fields[name] = torch.stack(parts, -2)
+            self.fields[name] = torch.stack(parts, -3)
         return self.fields[name]
 
 
@@ -60,8 +60,13 @@ class Path:
     """A path, (..., B, T, Z), what the recursion made of it, and the laws that its steps were drawn from, if any."""
 
     value: Tensor
+    version: int
     steps: Steps
     laws: list[TorchDistribution]
+
+    def is_of(self, value: Tensor) -> bool:
+        """Whether `value` is the very tensor, and nothing was written into it since."""
+        return value is self.value and value._version == self.version
 
 
 class PathStates:
@@ -91,14 +96,15 @@ class PathStates:
         self.with_gradients = torch.is_grad_enabled()
 
     @cached_property
-    def prepared(self) -> list[Any]:
-        """What the transition makes of each step's input without any z."""
-        return list(unbind_steps(self.transition.prepare(self.embed())))
+    def embedded(self) -> Tensor:
+        """embed(u_1)..embed(u_T), (..., T, B, E)."""
+        return self.embed()
 
     @property
     def first_context(self) -> Context:
         """context_1, which no z has a say in."""
-        return self.transition.predict(self.transition.initial(self.num_sequences), self.prepared[0])
+        prepared = self.transition.prepare(self.embedded[..., 0, :, :])
+        return self.transition.predict(self.transition.initial(self.num_sequences), prepared)
 
     def run(self, choose: Callable[[Context], Tensor], shape: torch.Size) -> tuple[list[Tensor], Steps]:
         """The recursion: every z_t is what `choose` makes of context_t.
@@ -111,7 +117,7 @@ class PathStates:
         if shape != (self.num_sequences,):
             state = type(state)._make(part.expand(*shape, part.shape[-1]) for part in state)
         latents, contexts, features = [], [], []
-        for prepared in self.prepared:
+        for prepared in self.transition.over_steps(self.embedded):
             context = self.transition.predict(state, prepared)
             latent = choose(context)
             state, feature = self.transition.update(state, context, latent)
@@ -120,11 +126,20 @@ class PathStates:
             features.append(feature)
         return latents, Steps(contexts, features)
 
-    def draw(self, conditional: Conditional, known: Context, shape: torch.Size, standard: Standard | None) -> Tensor:
-        """Draw a path, (*shape, T, Z), a step after the other from `conditional`."""
+    def draw(
+        self, conditional: Conditional, known: Context, shape: torch.Size, standard: Standard | None = None
+    ) -> Tensor:
+        """Draw a path, (*shape, T, Z), a step after the other from `conditional`.
+
+        Args:
+            conditional: the law of a step.
+            known: what it reads besides the context, for all steps, (..., T, B, size).
+            shape: (..., B).
+            standard: where normal numbers come from; None draws those of all steps at once.
+        """
         laws: list[TorchDistribution] = []
         steps = conditional.over_steps(known)
-        standard = standard or Beforehand(len(self.prepared))
+        standard = standard or Beforehand(self.embedded.shape[-3])
 
         def choose(context: Context) -> Tensor:
             law = next(steps)(context)
@@ -132,20 +147,21 @@ class PathStates:
             return reparametrised(laws[-1], standard)
 
         latents, along = self.run(choose, shape)
-        self.path = Path(torch.stack(latents, -2), along, laws)
-        return self.path.value
+        value = torch.stack(latents, -3).transpose(-2, -3)
+        self.path = Path(value, value._version, along, laws)
+        return value
 
     def along(self, value: Tensor) -> Steps:
         """The contexts and features along a path (..., B, T, Z): those at hand, if it is the very tensor, else anew."""
-        if self.path is None or self.path.value is not value:
+        if self.path is None or not self.path.is_of(value):
             latents = iter(value.unbind(-2))
             _, steps = self.run(lambda context: next(latents), value.shape[:-2])
-            self.path = Path(value, steps, [])
+            self.path = Path(value, value._version, steps, [])
         return self.path.steps
 
     def adopt(self, other: PathStates, value: Tensor) -> None:
         """Take over what another run made of the very tensor `value`, where nothing it depends on has changed."""
-        if other.path is not None and other.path.value is value and other.serves(self):
+        if other.path is not None and other.path.is_of(value) and other.serves(self):
             self.path = replace(other.path, laws=[])
 
     def serves(self, other: PathStates) -> bool:
@@ -155,9 +171,7 @@ class PathStates:
             and all(mine is theirs for mine, theirs in zip(self.inputs, other.inputs, strict=True))
             and self.with_gradients == other.with_gradients
             and len(self.parameters) == len(other.parameters)
-            and all(
-                p is q and i == j for (p, i), (q, j) in zip(self.parameters, other.parameters, strict=True)
-            )
+            and all(p is q and i == j for (p, i), (q, j) in zip(self.parameters, other.parameters, strict=True))
         )
 
 
@@ -183,7 +197,7 @@ class PathDistribution(TorchDistribution):
     Args:
         states: of the program's run.
         conditional: the law of one step.
-        mask: (B, T), True at real steps.
+        real: (T, B), True at real steps, False at padded ones.
         known: what the conditional reads besides the context, for all steps, (..., T, B, size).
     """
 
@@ -194,12 +208,12 @@ class PathDistribution(TorchDistribution):
         self,
         states: PathStates,
         conditional: Conditional,
-        mask: Tensor,
+        real: Tensor,
         known: Context = Context(),  # noqa: B008 - immutable
         batch_shape: torch.Size | None = None,
     ) -> None:
-        self.states, self.conditional, self.mask, self.known = states, conditional, mask, known
-        super().__init__(mask.shape[:1] if batch_shape is None else batch_shape, validate_args=False)
+        self.states, self.conditional, self.real, self.known = states, conditional, real, known
+        super().__init__(real.shape[1:] if batch_shape is None else batch_shape, validate_args=False)
 
     @property
     def event_shape(self) -> torch.Size:
@@ -207,7 +221,7 @@ class PathDistribution(TorchDistribution):
         if self.states.path is not None:
             return self.states.path.value.shape[-2:]
         law = next(self.conditional.over_steps(self.known))(self.states.first_context)
-        return torch.Size((self.mask.shape[1], *law.event_shape))
+        return torch.Size((self.real.shape[0], *law.event_shape))
 
     @property
     def event_dim(self) -> int:
@@ -215,43 +229,46 @@ class PathDistribution(TorchDistribution):
         return 2
 
     @property
-    def has_rsample(self) -> bool:
+    def has_rsample(self) -> bool:  # type: ignore[override]
         """Whether the path drawn is differentiable; True before any was."""
         path = self.states.path
         return path is None or all(law.has_rsample for law in path.laws)
 
-    def expand(self, batch_shape: torch.Size, _instance: Any = None) -> PathDistribution:
+    def expand(self, batch_shape: Any, _instance: Any = None) -> PathDistribution:
         """The same law for several particles; the states are shared."""
-        return PathDistribution(self.states, self.conditional, self.mask, self.known, torch.Size(batch_shape))
+        return PathDistribution(self.states, self.conditional, self.real, self.known, torch.Size(batch_shape))
 
-    def rsample(self, sample_shape: torch.Size = torch.Size(), standard: Standard | None = None) -> Tensor:  # noqa: B008
-        """Draw paths, (sample_shape + batch_shape + (T, Z)), step by step.
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        """Draw paths, (sample_shape + batch_shape + (T, Z)), step by step."""
+        return self.states.draw(self.conditional, self.known, torch.Size(sample_shape) + self.batch_shape)
 
-        Args:
-            sample_shape: independent draws.
-            standard: where the normal numbers come from; None draws those of all steps at once.
-        """
-        return self.states.draw(self.conditional, self.known, torch.Size(sample_shape) + self.batch_shape, standard)
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        """Draw paths without gradient, (sample_shape + batch_shape + (T, Z))."""
+        with torch.no_grad():
+            return self.rsample(sample_shape)
 
-    def given(self, value: Tensor) -> TorchDistribution:
+    def given(self, value: Tensor) -> Stepwise:
         """The laws of the steps along a path (..., B, T, Z), of the same shapes as this one."""
         steps = self.states.along(value)
         path = self.states.path
         assert path is not None
         law = stack_laws(path.laws[0], path.laws) if path.laws else None
         if law is None:
-            known = {name: field.transpose(-2, -3) for name, field in present(self.known).items()}
-            law = self.conditional(steps.context(self.conditional.reads)._replace(**known))
-        return law.mask(self.mask).to_event(1)
+            law = self.conditional(steps.context(self.conditional.reads)._replace(**present(self.known)))
+        return Stepwise(law, self.real)
+
+    def log_probs(self, value: Tensor) -> Tensor:
+        """log conditional(z_t | context_t) of each step, zero at padded ones, (..., T, B), in nats."""
+        return self.given(value).log_probs(value)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """sum_t log conditional(z_t | context_t) over the real steps, (..., B), in nats."""
-        return self.given(value).log_prob(value)
+        """The sum over the real steps, (..., B), in nats."""
+        return self.log_probs(value).sum(-2)
 
 
 @reparametrised.register
 def _path(law: PathDistribution, standard: Standard) -> Tensor:
-    return law.rsample(standard=standard)
+    return law.states.draw(law.conditional, law.known, law.batch_shape, standard)
 
 
 @register_kl(PathDistribution, PathDistribution)
@@ -269,40 +286,16 @@ def kl_along_path(q: PathDistribution, p: PathDistribution) -> Tensor:
     return kl_divergence(q.given(path), p.given(path))
 
 
-@singledispatch
-def stack_laws(first: Any, laws: list[Any], dim: int = -1) -> TorchDistribution | None:
-    """The laws of T steps, each of batch shape (..., B), as one of batch shape (..., B, T).
-
-    None for a family that is not registered: the conditional is then run again, on all steps at once.
-
-    Args:
-        first: one of them, by whose type the family is known.
-        laws: the laws of the steps.
-        dim: where the steps go among the dimensions of the parameters.
-    """
-    return None
-
-
-@stack_laws.register
-def _normals(first: Normal, laws: list[Any], dim: int = -1) -> TorchDistribution:
-    return dist.Normal(torch.stack([law.loc for law in laws], dim), torch.stack([law.scale for law in laws], dim))
-
-
-@stack_laws.register
-def _independents(first: Independent, laws: list[Any], dim: int = -1) -> TorchDistribution | None:
-    rightmost = first.reinterpreted_batch_ndims
-    base = stack_laws(first.base_dist, [law.base_dist for law in laws], dim - rightmost)
-    return None if base is None else base.to_event(rightmost)
-
-
 def sample_path(law: PathDistribution) -> Tensor:
     """The latent site of the path form, ``z``; returns its value, (..., B, T, Z).
 
     Where the value is replayed from a guide's trace, what that guide's recursion made of it is taken over.
     """
+    infer: Any = {STATES: law.states}
     with poutine.trace() as tracer:
-        value = pyro.sample("z", law, infer={STATES: law.states})
-    states = tracer.trace.nodes["z"]["infer"].get(STATES)
+        value = pyro.sample("z", law, infer=infer)
+    site: Any = tracer.trace.nodes["z"]
+    states = site["infer"].get(STATES)
     if states is not None and states is not law.states:
         law.states.adopt(states, value)
     return value

@@ -135,7 +135,7 @@ class Trainer:
         self.model.train()
         self.guide.train()
         self.elbo.step = self.step
-        loss = self.loss(batch.to(self.device))
+        loss = self.loss(batch.to(self.device), form=self.options.form)
         self.optimizer.zero_grad()
         loss.backward()
         norm = clip_grad_norm_(self.parameters, self.options.clip_norm or math.inf)
@@ -195,7 +195,14 @@ class Trainer:
         """The bounds on the validation split, or on its seeded subset."""
         chosen = subset(len(self.valid.lengths), self.options.validation_sequences, self.split_seed)
         batches = ordered_batches(self.valid, chosen, self.options.batch_size)
-        return estimate_bound(self.model, self.guide, batches, self.options.validation_particles, seed=self.seed)
+        return estimate_bound(
+            self.model,
+            self.guide,
+            batches,
+            self.options.validation_particles,
+            seed=self.seed,
+            form=self.options.form,
+        )
 
     def state(self) -> dict[str, Any]:
         """All that training needs to go on as if it had not stopped: tensors, numbers and strings."""

@@ -1,6 +1,6 @@
 """The deterministic recursion, in two halves with the draw of z_t between them.
 
-    prepared           = transition.prepare(embed(u))             what needs no z: any number of steps at once
+    prepared_t         = transition.prepare(embed(u_t))           what needs no z; over_steps for all steps at once
     context_t          = transition.predict(state_{t-1}, prepared_t)
     state_t, feature_t = transition.update(state_{t-1}, context_t, z_t)
 
@@ -9,36 +9,44 @@ Every tensor may have particles in front of its batch dimension.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple, Protocol
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from zf_pyro.conditionals import ClippedLeakyReLU, Context, add_linear
+from zf_pyro.conditionals import ClippedLeakyReLU, Context, chain, in_loop, layers
+from zf_pyro.loops import add_linear, loop_linear
 
 RecurrentInit = Literal["orthogonal", "uniform"]
 
 
-class Transition(Protocol):
-    """What a model asks of its transition. States and prepared quantities are NamedTuples of tensors."""
+class Transition(nn.Module):
+    """What a model asks of its transition. States are NamedTuples of tensors."""
 
     def initial(self, num_sequences: int) -> Any:
         """state_0, each part (B, size)."""
+        raise NotImplementedError
 
     def prepare(self, embedded: Tensor) -> Any:
-        """What needs no z, from the embedded inputs (..., B, E), each part (..., B, size)."""
+        """What needs no z, from the embedded input of one step, (..., B, E)."""
+        raise NotImplementedError
+
+    def over_steps(self, embedded: Tensor) -> Iterable[Any]:
+        """What `prepare` gives for each step, from (..., T, B, E).
+
+        A subclass that can do part of the work for all steps at once does it here.
+        """
+        return map(self.prepare, embedded.unbind(-3))
 
     def predict(self, state: Any, prepared: Any) -> Context:
         """What the prior and the posterior of step t may read."""
+        raise NotImplementedError
 
     def update(self, state: Any, context: Context, latent: Tensor) -> tuple[Any, Tensor]:
         """state_t and the feature that the emission reads, given z_t (..., B, Z)."""
-
-
-def unbind_steps(prepared: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, ...]]:
-    """The steps of a prepared NamedTuple whose parts are (..., T, B, size)."""
-    return map(type(prepared)._make, zip(*(part.unbind(-3) for part in prepared), strict=True))  # type: ignore[attr-defined]
+        raise NotImplementedError
 
 
 class LSTMState(NamedTuple):
@@ -49,13 +57,13 @@ class LSTMState(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """The embedded input (..., B, E) and its share of the four gates (..., B, 4H)."""
+    """The embedded input (..., B, E), and the four gates (..., B, 4H) as a function of z_t and h_{t-1}."""
 
     input: Tensor
-    gates: Tensor
+    gates: Callable[[Tensor, Tensor], Tensor]
 
 
-class LSTMTransition(nn.Module):
+class LSTMTransition(Transition):
     """h_t, c_t = LSTM(h_{t-1}, c_{t-1}; embed(u_t), z_t), the transition of the paper.
 
     The gates are W embed(u_t) + V f(z_t) + U h_{t-1} + a. f is the identity (the authors' speech and image models)
@@ -105,7 +113,25 @@ class LSTMTransition(nn.Module):
 
     def prepare(self, embedded: Tensor) -> Prepared:
         """The inputs' share of the gates, from (..., B, E)."""
-        return Prepared(embedded, self.from_input(embedded))
+        return Prepared(embedded, partial(self.gates, self.from_input(embedded)))
+
+    def gates(self, from_input: Tensor, latent: Tensor, hidden: Tensor) -> Tensor:
+        """The gates of one step."""
+        *first, last = layers(self.from_latent)
+        gates = add_linear(from_input, chain(*first)(latent), last.weight)
+        return add_linear(gates, hidden, self.recurrent.weight)
+
+    def over_steps(self, embedded: Tensor) -> Iterable[Prepared]:
+        """As `prepare`, a step at a time for (..., T, B, E), with the weights' gradients taken after the loop."""
+        *first, last = layers(self.from_latent)
+        latent_layers = chain(*map(in_loop, first))
+        weight = torch.cat([last.weight, self.recurrent.weight], 1)
+        product = loop_linear(self.from_input(embedded), weight)
+
+        def gates(latent: Tensor, hidden: Tensor) -> Tensor:
+            return product(torch.cat([latent_layers(latent), hidden], -1))
+
+        return (Prepared(each, gates) for each in embedded.unbind(-3))
 
     def predict(self, state: LSTMState, prepared: Prepared) -> Context:
         """h_{t-1} and the embedded input."""
@@ -113,12 +139,7 @@ class LSTMTransition(nn.Module):
 
     def update(self, state: LSTMState, context: Context, latent: Tensor) -> tuple[LSTMState, Tensor]:
         """One step of the LSTM; the emission reads h_t."""
-        *layers, last = self.from_latent if isinstance(self.from_latent, nn.Sequential) else (self.from_latent,)
-        for layer in layers:
-            latent = layer(latent)
-        gates = add_linear(context.prepared, latent, last.weight)
-        gates = add_linear(gates, state.hidden, self.recurrent.weight)
-        enter, forget, candidate, leave = gates.chunk(4, -1)
+        enter, forget, candidate, leave = context.prepared(latent, state.hidden).chunk(4, -1)
         cell = forget.sigmoid() * state.cell + enter.sigmoid() * candidate.tanh()
         hidden = leave.sigmoid() * cell.tanh()
         return LSTMState(hidden, cell), hidden

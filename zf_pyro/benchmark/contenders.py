@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +30,8 @@ ALPHA = BETA = 0.005
 
 def contenders(size: Size, device: torch.device) -> dict[str, Callable[[], None]]:
     """One training step of each program, by name, on one random batch."""
-    model, guide = (program.to(device) for program in build(size))
+    model, guide = build(size)
+    model, guide = model.to(device), guide.to(device)
     batch = random_batch(size).to(device)
     programs: dict[str, nn.Module] = {
         "step_form": Form(model, guide, "step"),
@@ -67,11 +69,11 @@ class Form(nn.Module):
 class PlainLoop(nn.Module):
     """The same loss without Pyro, a time step after the other."""
 
-    def __init__(self, model: StochasticRNN, guide: BackwardGuide) -> None:
+    def __init__(self, model: Any, guide: Any) -> None:
         super().__init__()
         self.model, self.guide = model, guide
 
-    def forward(self, batch: SequenceBatch) -> Tensor:
+    def forward(self, batch: Any) -> Tensor:
         """The loss, summed over sequences; every sequence must be whole."""
         model, guide = self.model, self.guide
         embedded = model.embedding(batch.inputs)
@@ -92,7 +94,7 @@ class PlainLoop(nn.Module):
 class Floor(nn.Module):
     """The same layers along a path that is given."""
 
-    def __init__(self, model: StochasticRNN, guide: BackwardGuide, size: Size) -> None:
+    def __init__(self, model: Any, guide: Any, size: Size) -> None:
         super().__init__()
         self.embedding, self.prior, self.emission = model.embedding, model.prior, model.emission
         self.posterior, self.auxiliary, self.backward_head = guide.posterior, guide.auxiliary, guide.backward
@@ -102,7 +104,7 @@ class Floor(nn.Module):
         self.lstm = nn.LSTM(size.embedded + (size.mlp if size.latent_layer else size.latent), size.hidden)
         self.register_buffer("path", torch.randn(size.steps, size.sequences, size.latent))
 
-    def forward(self, batch: SequenceBatch) -> Tensor:
+    def forward(self, batch: Any) -> Tensor:
         """The loss, summed over sequences; every sequence must be whole."""
         path = self.get_buffer("path")
         encoding = self.encoder(self.embedding(batch.targets).flip(0))[0].flip(0)
@@ -117,15 +119,15 @@ class Floor(nn.Module):
         )
 
 
-def lstm_step(transition: nn.Module, embedded: Tensor, latent: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+def lstm_step(transition: Any, embedded: Tensor, latent: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
     """One step of the model's LSTM, its gates computed where they are needed."""
-    gates = transition.from_input(embedded) + transition.from_latent(latent) + transition.recurrent(hidden)  # type: ignore[operator]
+    gates = transition.from_input(embedded) + transition.from_latent(latent) + transition.recurrent(hidden)
     enter, forget, candidate, leave = gates.chunk(4, -1)
     cell = torch.sigmoid(forget) * cell + torch.sigmoid(enter) * torch.tanh(candidate)
     return torch.sigmoid(leave) * torch.tanh(cell), cell
 
 
-def gaussian(head: DiagonalGaussian, inputs: Tensor) -> tuple[Tensor, Tensor]:
+def gaussian(head: Any, inputs: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and log-variance."""
     mean, log_variance = head.network(inputs).clamp(-head.clamp, head.clamp).chunk(2, -1)
     return (mean.tanh() if head.mean == "tanh" else mean), log_variance
@@ -143,9 +145,9 @@ def divergence(q: tuple[Tensor, Tensor], p: tuple[Tensor, Tensor]) -> Tensor:
     return 0.5 * (w - v - 1 + (v.exp() + (m - n) ** 2) / w.exp()).sum()
 
 
-def negative_log(head: nn.Module, inputs: Tensor, x: Tensor) -> Tensor:
+def negative_log(head: Any, inputs: Tensor, x: Tensor) -> Tensor:
     """-log-probability of x, summed over everything."""
     if isinstance(head, DiagonalGaussian):
         return gaussian_loss(gaussian(head, inputs), x)
-    logits = head.network(inputs)  # type: ignore[operator]
+    logits = head.network(inputs)
     return cross_entropy(logits.flatten(0, -2), x.flatten(), reduction="sum")

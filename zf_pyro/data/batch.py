@@ -48,6 +48,18 @@ class SequenceBatch:
         targets = None if self.targets is None else self.targets.to(device)
         return replace(self, inputs=self.inputs.to(device), targets=targets, mask=self.mask.to(device))
 
+    def repeat_particles(self, num_particles: int) -> SequenceBatch:
+        """K copies of every sequence, as a batch of K B sequences: particle k of sequence b is number k B + b.
+
+        What the programs return of it is (..., K, B) again after ``unflatten(-1, (K, B))``.
+        """
+
+        def repeat(values: Tensor) -> Tensor:
+            return values.repeat(1, num_particles, *[1] * (values.dim() - 2))
+
+        targets = None if self.targets is None else repeat(self.targets)
+        return replace(self, inputs=repeat(self.inputs), targets=targets, mask=repeat(self.mask))
+
     @classmethod
     def start(cls, first_input: Tensor, num_steps: int) -> SequenceBatch:
         """A batch without targets, from which the model generates.

@@ -1,0 +1,128 @@
+"""Linear maps inside a loop over time, whose weights get their gradient in one product after the loop.
+
+Automatic differentiation would add up dW = sum_t g_t x_t^T step by step: T products of few rows, each followed by an
+addition over the whole of W. Here every step leaves its g_t, and the sum is one product over the rows of all steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import repeat
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import linear
+
+Map = Callable[[Tensor], Tensor]
+
+
+def add_linear(base: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+    """The sum base + W x, (..., B, outputs).
+
+    Args:
+        base: (..., B, outputs), or a bias (outputs,).
+        x: (..., B, inputs).
+        weight: W, (outputs, inputs).
+    """
+    return torch.addmm(base, x, weight.t()) if x.dim() == 2 >= base.dim() else base + linear(x, weight)
+
+
+def loop_linear(base: Tensor, weight: Tensor) -> Map:
+    """The map x_t -> base_t + W x_t, to be called for t = 1 .. T in this order, (..., B, inputs) to (..., B, outputs).
+
+    The gradient is that of the formula, and cannot be differentiated once more. Under autocast, which this does not
+    serve, it is left to automatic differentiation.
+
+    Args:
+        base: (..., T, B, outputs), or a bias (outputs,) for every step.
+        weight: W, (outputs, inputs).
+    """
+    if not torch.is_grad_enabled() or torch.is_autocast_enabled(weight.device.type):
+        bases = repeat(base) if base.dim() == 1 else iter(base.unbind(-3))
+        return lambda x: add_linear(next(bases), x, weight)
+    record = Record(base.detach(), weight.detach())
+    token = Collect.apply(record, base, weight)
+    return lambda x: Step.apply(record, token, x)
+
+
+class Record:
+    """What the steps of a loop leave for the node behind them. Nothing here holds on to a graph."""
+
+    def __init__(self, base: Tensor, weight: Tensor) -> None:
+        self.weight = weight
+        self.bases = repeat(base) if base.dim() == 1 else iter(base.unbind(-3))
+        self.inputs: list[Tensor] = []
+        self.gradients: dict[int, Tensor] = {}
+        self.versions = [weight._version]
+
+    def add(self, x: Tensor) -> int:
+        """Take in the input of the next step; returns its index."""
+        self.inputs.append(x.detach())
+        self.versions.append(x._version)
+        return len(self.inputs) - 1
+
+    def check_versions(self) -> None:
+        """Refuse to go backward over numbers that were written over, as automatic differentiation does."""
+        if self.versions != [tensor._version for tensor in (self.weight, *self.inputs)]:
+            raise RuntimeError("a weight or an input of a loop was changed in place before its gradient was taken")
+
+    def take_gradients(self) -> Tensor:
+        """The gradients of all steps, (..., T, B, outputs), those of unused steps zero."""
+        zeros = torch.zeros_like(next(iter(self.gradients.values())))
+        gradients = torch.stack([self.gradients.get(t, zeros) for t in range(len(self.inputs))], -3)
+        self.gradients.clear()
+        return gradients
+
+
+class Collect(Function):
+    """The node behind all steps: it runs when every step that gets a gradient has left it."""
+
+    @staticmethod
+    def forward(ctx: Any, record: Record, base: Tensor, weight: Tensor) -> Tensor:
+        """A token that ties the steps to base and weight."""
+        ctx.record, ctx.shape = record, base.shape
+        return weight.new_empty(())
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, _: Tensor) -> tuple[None, Tensor, Tensor]:
+        """The gradients of base and weight."""
+        record = ctx.record
+        record.check_versions()
+        gradients = record.take_gradients()
+        inputs = torch.stack(record.inputs, -3)
+        weight = gradients.flatten(0, -2).t() @ inputs.flatten(0, -2)
+        return None, gradients.sum_to_size(ctx.shape), weight
+
+
+class Step(Function):
+    """One step of the loop."""
+
+    @staticmethod
+    def forward(ctx: Any, record: Record, token: Tensor, x: Tensor) -> Tensor:
+        """The sum base_t + W x_t."""
+        ctx.record, ctx.t = record, record.add(x)
+        base = next(record.bases)
+        if few_rows(x, record.weight):
+            return base + (record.weight @ x.t()).t()
+        return add_linear(base, x, record.weight)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, None, Tensor | None]:
+        """The gradient of x_t."""
+        ctx.record.gradients[ctx.t] = gradient
+        weight = ctx.record.weight
+        if not ctx.needs_input_grad[2]:
+            return None, None, None
+        if few_rows(gradient, weight):
+            return None, None, (weight.t() @ gradient.t()).t().contiguous()
+        return None, None, gradient @ weight
+
+
+def few_rows(x: Tensor, weight: Tensor) -> bool:
+    """Whether W x^T is the faster way to x W^T: on a CPU, a few rows against a large W (docs/performance.md)."""
+    return x.dim() == 2 and x.shape[0] <= 64 and weight.numel() >= 2**19 and not x.is_cuda
