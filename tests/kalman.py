@@ -72,9 +72,11 @@ def linear_pair() -> tuple[StochasticRNN, BackwardGuide]:
     return model, BackwardGuide(model, encoder, posterior, auxiliary=auxiliary).double()
 
 
-def generate(model: StochasticRNN, num_sequences: int, num_steps: int) -> SequenceBatch:
+def generate(
+    model: StochasticRNN, num_sequences: int, num_steps: int, dtype: torch.dtype = torch.float64
+) -> SequenceBatch:
     """Sequences from the model itself, of lengths num_steps, num_steps - 1, .. 1 and again."""
-    start = SequenceBatch.start(torch.zeros(num_sequences, 2, dtype=torch.float64), num_steps)
+    start = SequenceBatch.start(torch.zeros(num_sequences, 2, dtype=dtype), num_steps)
     with torch.no_grad(), local_parameters():
         targets = model(start)
     lengths = num_steps - torch.arange(num_sequences) % num_steps

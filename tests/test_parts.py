@@ -11,7 +11,6 @@ from torch import nn
 from zf_pyro import BackwardEncoder, Categorical, Conditional, Context, DiagonalGaussian, LinearSchedule, LSTMTransition
 from zf_pyro.conditionals import ClippedLeakyReLU
 from zf_pyro.encoders import reverse_by_length
-from zf_pyro.transitions import unbind_steps
 
 
 def test_activation_at_known_points():
@@ -85,9 +84,13 @@ def test_the_transition_takes_particles_in_front():
 
 def test_preparing_all_steps_is_preparing_each():
     transition = LSTMTransition(3, 2, 4)
-    u = torch.randn(5, 6, 3)
-    for t, prepared in enumerate(unbind_steps(transition.prepare(u))):
-        assert torch.allclose(prepared.gates, transition.prepare(u[t]).gates, atol=1e-6)
+    u, z, h = torch.randn(5, 6, 3), torch.randn(5, 6, 2), torch.randn(5, 6, 4)
+    prepared = list(transition.over_steps(u))
+    assert len(prepared) == 5
+    for t, each in enumerate(prepared):
+        alone = transition.prepare(u[t])
+        assert torch.equal(each.input, alone.input)
+        assert torch.allclose(each.gates(z[t], h[t]), alone.gates(z[t], h[t]), atol=1e-6)
 
 
 def test_recurrent_weights_start_as_orthogonal_blocks():

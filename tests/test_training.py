@@ -69,8 +69,9 @@ def saved_and_read(state):
     return torch.load(file, weights_only=True)
 
 
-def test_twenty_steps_of_svi_are_twenty_steps_of_the_trainer():
-    trainer = make_trainer(max_steps=20, epochs=9, clip_norm=0.0, batch_size=8, validate_every=100)
+@pytest.mark.parametrize("form", ["step", "path"])
+def test_twenty_steps_of_svi_are_twenty_steps_of_the_trainer(form):
+    trainer = make_trainer(max_steps=20, epochs=9, clip_norm=0.0, batch_size=8, validate_every=100, form=form)
     model, guide = copy.deepcopy(trainer.model), copy.deepcopy(trainer.guide)
     guide._model = (model,)
     pyro.clear_param_store()
@@ -81,7 +82,7 @@ def test_twenty_steps_of_svi_are_twenty_steps_of_the_trainer():
     svi = SVI(model, guide, pyro.optim.Adam({"lr": 1e-3, "eps": 1e-5}), objective)
     pyro.set_rng_seed(5)
     batches = [b for epoch in range(4) for b in epoch_batches(trainer.train.lengths, 8, 0, epoch)]
-    losses = [svi.step(trainer.train.batch(indices)) for indices in batches]
+    losses = [svi.step(trainer.train.batch(indices), form=form) for indices in batches]
     pyro.clear_param_store()
     ours = [record["loss"] for record in records if "loss" in record]
     assert ours == pytest.approx(losses, rel=1e-6)

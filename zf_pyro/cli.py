@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
-import pyro
 import torch
 from click.core import ParameterSource
 
@@ -27,8 +28,10 @@ from zf_pyro.experiment import (
     resume,
     start,
 )
+from zf_pyro.files import require_writable
 from zf_pyro.paths import Form
 from zf_pyro.presets import preset, read_config
+from zf_pyro.scopes import prepare_torch
 from zf_pyro.training import TrainingError
 
 FOLDER = click.Path(path_type=Path)
@@ -137,10 +140,36 @@ def evaluate(
     click.echo(f"Written: {run / evaluation_file(results['test']['num_particles'])}")
 
 
-def prepare_torch() -> None:
-    """Process-wide settings of the commands: gradients that vanish are denormal numbers, and those are slow."""
-    torch.set_flush_denormal(True)
-    pyro.enable_validation(False)
+@cli.command()
+@click.option(
+    "--sizes",
+    type=click.Choice(["speech", "text", "pixels", "text-softmax", "evaluation", "all"]),
+    default="all",
+    help="What to measure: training steps at some sizes, or the evaluation.",
+)
+@click.option("--repeats", type=click.IntRange(min=1), default=7, help="Rounds to take the median of.")
+@click.option("--scaling", type=FOLDER, metavar="PNG", help="Measure over T and K instead, and draw that picture.")
+@click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
+@click.option("--json", "as_json", is_flag=True, help="Print all figures as JSON.")
+def benchmark(sizes: str, repeats: int, scaling: Path | None, device: str, as_json: bool) -> None:
+    """Time a training step in both forms beside a plain PyTorch loop and a loop-free floor."""
+    from zf_pyro.benchmark import report as measured
+
+    prepare_torch()
+    chosen = torch.device(choose_device(device))
+    if scaling is not None:
+        if scaling.suffix != ".png":
+            raise InputError(f"--scaling draws a .png, and {scaling} is named otherwise")
+        require_writable(scaling.absolute().parent)
+    say = partial(click.echo, err=as_json)
+    names = list(measured.CHOICES) if sizes == "all" else [sizes]
+    figures = (
+        measured.benchmark(names, repeats, chosen, say)
+        if scaling is None
+        else measured.scaling(repeats, chosen, scaling, say)
+    )
+    if as_json:
+        click.echo(json.dumps(figures, indent=2))
 
 
 def configure(

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 from torch.nn.functional import linear
 
 Map = Callable[[Tensor], Tensor]
@@ -87,9 +86,9 @@ class Collect(Function):
         return weight.new_empty(())
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, _: Tensor) -> tuple[None, Tensor, Tensor]:
         """The gradients of base and weight."""
+        refuse_second_derivatives()
         record = ctx.record
         record.check_versions()
         gradients = record.take_gradients()
@@ -111,9 +110,9 @@ class Step(Function):
         return add_linear(base, x, record.weight)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[None, None, Tensor | None]:
         """The gradient of x_t."""
+        refuse_second_derivatives()
         ctx.record.gradients[ctx.t] = gradient
         weight = ctx.record.weight
         if not ctx.needs_input_grad[2]:
@@ -121,6 +120,12 @@ class Step(Function):
         if few_rows(gradient, weight):
             return None, None, (weight.t() @ gradient.t()).t().contiguous()
         return None, None, gradient @ weight
+
+
+def refuse_second_derivatives() -> None:
+    """Raise where a gradient is to be differentiated once more (``create_graph=True``)."""
+    if torch.is_grad_enabled():
+        raise RuntimeError("gradients of the path form cannot be differentiated once more; those of the step form can")
 
 
 def few_rows(x: Tensor, weight: Tensor) -> bool:

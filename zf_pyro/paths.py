@@ -258,7 +258,7 @@ class PathDistribution(TorchDistribution):
         return Stepwise(law, self.real)
 
     def log_probs(self, value: Tensor) -> Tensor:
-        """log conditional(z_t | context_t) of each step, zero at padded ones, (..., T, B), in nats."""
+        """Log conditional(z_t | context_t) of each step, zero at padded ones, (..., T, B), in nats."""
         return self.given(value).log_probs(value)
 
     def log_prob(self, value: Tensor) -> Tensor:

@@ -13,6 +13,12 @@ from pyro.params import param_with_module_name
 from torch import nn
 
 
+def prepare_torch() -> None:
+    """Process-wide settings of the commands: gradients that vanish are denormal numbers, and those are slow."""
+    torch.set_flush_denormal(True)
+    pyro.enable_validation(False)
+
+
 def local_parameters() -> AbstractContextManager[Any]:
     """Inside, programs neither read nor fill Pyro's global parameter store: each has its own modules' parameters.
 

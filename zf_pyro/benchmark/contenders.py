@@ -11,7 +11,7 @@ Nothing with these layers is faster than the floor, which computes something els
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -24,22 +24,23 @@ from zf_pyro.data.batch import SequenceBatch
 from zf_pyro.guides import BackwardGuide
 from zf_pyro.model import StochasticRNN
 from zf_pyro.objectives import ZForcingELBO
+from zf_pyro.paths import Form
 
 ALPHA = BETA = 0.005
 
 
-def contenders(size: Size, device: torch.device) -> dict[str, Callable[[], None]]:
-    """One training step of each program, by name, on one random batch."""
+def contenders(size: Size, device: torch.device, names: Iterable[str] | None = None) -> dict[str, Callable[[], None]]:
+    """One training step of each program, or of the named ones, on one random batch."""
     model, guide = build(size)
     model, guide = model.to(device), guide.to(device)
     batch = random_batch(size).to(device)
-    programs: dict[str, nn.Module] = {
-        "step_form": Form(model, guide, "step"),
-        "path_form": Form(model, guide, "path"),
-        "plain_loop": PlainLoop(model, guide),
-        "floor": Floor(model, guide, size).to(device),
+    programs: dict[str, Callable[[], nn.Module]] = {
+        "step_form": lambda: InForm(model, guide, "step"),
+        "path_form": lambda: InForm(model, guide, "path"),
+        "plain_loop": lambda: PlainLoop(model, guide),
+        "floor": lambda: Floor(model, guide, size).to(device),
     }
-    return {name: training_step(program, batch) for name, program in programs.items()}
+    return {name: training_step(programs[name](), batch) for name in names or programs}
 
 
 def training_step(program: nn.Module, batch: SequenceBatch) -> Callable[[], None]:
@@ -54,10 +55,10 @@ def training_step(program: nn.Module, batch: SequenceBatch) -> Callable[[], None
     return step
 
 
-class Form(nn.Module):
+class InForm(nn.Module):
     """The library's own loss in one of the two forms."""
 
-    def __init__(self, model: StochasticRNN, guide: BackwardGuide, form: str) -> None:
+    def __init__(self, model: StochasticRNN, guide: BackwardGuide, form: Form) -> None:
         super().__init__()
         self.loss, self.form = ZForcingELBO(ALPHA, BETA)(model, guide), form
 

@@ -1,0 +1,142 @@
+"""Linear maps in a loop: the same numbers and gradients as without the machinery."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from zf_pyro import loops
+from zf_pyro.loops import add_linear, loop_linear
+
+
+def recurrence(product, x, steps):
+    """A small recurrent network around `product`, which gives outputs of twice the inputs' size."""
+    outputs = []
+    for _ in range(steps):
+        y = product(x)
+        x = torch.tanh(y[..., : x.shape[-1]])
+        outputs.append(y)
+    return torch.stack(outputs)
+
+
+def gradients(make, base, weight, start, steps):
+    leaves = [tensor.clone().requires_grad_() for tensor in (base, weight, start)]
+    out = recurrence(make(leaves[0], leaves[1]), leaves[2], steps)
+    return out.detach(), torch.autograd.grad(out.sin().sum(), leaves)
+
+
+def plain(base, weight):
+    """The same map, left to automatic differentiation."""
+    bases = iter(base.unbind(-3)) if base.dim() > 1 else None
+    return lambda x: (base if bases is None else next(bases)) + x @ weight.T
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(1, 5),
+    st.integers(1, 4),
+    st.integers(1, 3),
+    st.sampled_from(["bias", "steps", "steps of particles"]),
+    st.sampled_from([(), (2,), (3, 2)]),
+)
+def test_values_and_gradients_are_those_of_the_formula(steps, sequences, size, kind, particles):
+    torch.manual_seed(0)
+    if kind == "steps of particles":
+        particles = (2,)
+    shape = {
+        "bias": (2 * size,),
+        "steps": (steps, sequences, 2 * size),
+        "steps of particles": (2, steps, sequences, 2 * size),
+    }[kind]
+    base, weight, start = (
+        torch.randn(*each, dtype=torch.float64) for each in (shape, (2 * size, size), (*particles, sequences, size))
+    )
+    out, found = gradients(loop_linear, base, weight, start, steps)
+    expected_out, expected = gradients(plain, base, weight, start, steps)
+    assert torch.allclose(out, expected_out, rtol=1e-12)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert torch.allclose(ours, theirs, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("rows", [3, 64])
+def test_few_rows_against_a_large_weight(rows, monkeypatch):
+    """The other order of the product, which only large weights take, gives the same numbers."""
+    torch.manual_seed(0)
+    base, start = torch.randn(2, rows, 8, dtype=torch.float64), torch.randn(rows, 4, dtype=torch.float64)
+    weight = torch.randn(8, 4, dtype=torch.float64)
+    taken = []
+    monkeypatch.setattr(loops, "few_rows", lambda *_: taken.append(1) or True)
+    out, found = gradients(loop_linear, base, weight, start, 2)
+    assert len(taken) == 4
+    expected_out, expected = gradients(plain, base, weight, start, 2)
+    assert torch.allclose(out, expected_out, rtol=1e-12)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert torch.allclose(ours, theirs, rtol=1e-10)
+        assert ours.is_contiguous()
+
+
+def test_large_weights_and_few_rows_are_told_by_their_sizes():
+    large, small = torch.empty(1024, 512), torch.empty(8, 4)
+    assert loops.few_rows(torch.empty(32, 512), large)
+    assert not loops.few_rows(torch.empty(65, 512), large)
+    assert not loops.few_rows(torch.empty(2, 32, 512), large)
+    assert not loops.few_rows(torch.empty(32, 4), small)
+
+
+def test_steps_that_nothing_depends_on_have_no_gradient():
+    base, weight = torch.randn(3, 2, 4, requires_grad=True), torch.randn(4, 2, requires_grad=True)
+    product = loop_linear(base, weight)
+    x = torch.randn(2, 2)
+    used = [product(x) for _ in range(3)][1]
+    used.sum().backward()
+    assert torch.equal(base.grad, torch.tensor([0.0, 1.0, 0.0]).reshape(3, 1, 1).expand(3, 2, 4))
+    assert torch.allclose(weight.grad, x.sum(0).expand(4, 2))
+
+
+def test_gradients_can_be_taken_again_from_a_kept_graph():
+    base, weight, start = torch.randn(3, 2, 4), torch.randn(4, 2, requires_grad=True), torch.randn(2, 2)
+    loss = recurrence(loop_linear(base, weight), start, 3).sum()
+    first = torch.autograd.grad(loss, weight, retain_graph=True)[0]
+    assert torch.equal(torch.autograd.grad(loss, weight)[0], first)
+
+
+def test_second_derivatives_are_refused():
+    weight = torch.randn(4, 2, requires_grad=True)
+    loss = recurrence(loop_linear(torch.randn(3, 2, 4), weight), torch.randn(2, 2), 3).sum()
+    with pytest.raises(RuntimeError, match="those of the step form can"):
+        torch.autograd.grad(loss, weight, create_graph=True)
+
+
+@pytest.mark.parametrize("changed", ["weight", "input"])
+def test_numbers_written_over_before_the_gradient_are_noticed(changed):
+    weight = torch.randn(4, 2, requires_grad=True)
+    x = torch.randn(2, 2)
+    out = loop_linear(torch.randn(1, 2, 4), weight)(x)
+    with torch.no_grad():
+        {"weight": weight, "input": x}[changed].mul_(2)
+    with pytest.raises(RuntimeError, match="changed in place"):
+        out.sum().backward()
+
+
+def test_frozen_weights_let_the_gradient_of_the_inputs_through():
+    weight, x = torch.randn(4, 2), torch.randn(3, 2, requires_grad=True)
+    loop_linear(torch.randn(4), weight)(x).sum().backward()
+    assert torch.allclose(x.grad, weight.sum(0).expand(3, 2))
+
+
+def test_without_gradients_and_under_autocast_nothing_is_recorded(monkeypatch):
+    monkeypatch.setattr(loops, "Record", None)
+    base, weight, x = torch.randn(1, 3, 4), torch.randn(4, 2, requires_grad=True), torch.randn(3, 2)
+    with torch.no_grad():
+        assert torch.allclose(loop_linear(base, weight)(x), base[0] + x @ weight.T)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = loop_linear(base, weight)(x)
+    out.float().sum().backward()
+    assert weight.grad is not None
+
+
+@pytest.mark.parametrize("shape", [(3, 2), (5, 3, 2)])
+@pytest.mark.parametrize("base", [(4,), (3, 4)])
+def test_add_linear_of_any_leading_shape(shape, base):
+    x, weight, added = torch.randn(*shape), torch.randn(4, 2), torch.randn(*base)
+    assert torch.allclose(add_linear(added, x, weight), added + x @ weight.T, atol=1e-6)

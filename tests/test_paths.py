@@ -1,0 +1,458 @@
+"""The path form: equal to the step form for the same noise, and never in possession of stale states."""
+
+import gc
+import threading
+import weakref
+from dataclasses import replace
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro import poutine
+from pyro.infer import SVI, Predictive, RenyiELBO, Trace_ELBO, TraceMeanField_ELBO
+from torch import nn
+
+from tests.kalman import generate, linear_pair
+from tests.tiny import all_parameters, tiny_batch, tiny_pair
+from zf_pyro import (
+    BackwardGuide,
+    Conditional,
+    DiagonalGaussian,
+    SequenceBatch,
+    StochasticRNN,
+    ZForcingELBO,
+    importance_weights,
+    loops,
+    paths,
+)
+from zf_pyro.benchmark.sizes import Size, build, random_batch
+from zf_pyro.noise import noise
+from zf_pyro.scopes import local_parameters
+from zf_pyro.terms import AUXILIARY, BACKWARD, skip_terms
+
+
+@pytest.fixture(autouse=True)
+def _local():
+    with local_parameters(), pyro.validation_enabled():
+        yield
+
+
+def frames(dtype):
+    """Gaussian emission of real frames, an input projection instead of an embedding, no hidden layer on z."""
+    torch.manual_seed(0)
+    size = Size(steps=5, sequences=3, data=2, embedded=4, hidden=6, latent=3, mlp=5)
+    model, guide = build(size)
+    batch = random_batch(size)
+    mask = torch.arange(5).unsqueeze(1) < torch.tensor([5, 2, 4])
+    data = {"inputs": batch.inputs.to(dtype), "targets": batch.targets.to(dtype)}
+    return model.to(dtype), guide.to(dtype), replace(batch, mask=mask, **data)
+
+
+def words(dtype, **options):
+    return *tiny_pair(dtype=dtype, input_dropout=0.3, **options), tiny_batch()
+
+
+def linear_gaussian(dtype):
+    """A transition that leaves `over_steps` to the base class, and a prior and an emission of a user's own."""
+    model, guide = linear_pair()
+    guide.backward = DiagonalGaussian({"encoding": 16}, 2)
+    return model.to(dtype), guide.to(dtype), generate(model.to(dtype), 3, 4, dtype)
+
+
+def reading_everything(dtype):
+    """Prior and posterior that also read u_t, one known field among two early or late ones."""
+    model, guide, batch = words(dtype)
+    torch.manual_seed(1)
+    guide.posterior = Shifted("encoding", "input", sizes=(8, 6)).to(dtype)
+    model.prior = Shifted("input", "hidden", sizes=(6, 8)).to(dtype)
+    return model, guide, batch
+
+
+class Shifted(Conditional):
+    """N(W fields, 0.7^2), without a way of its own over all steps."""
+
+    def __init__(self, *reads, sizes):
+        super().__init__(*reads)
+        self.mean = nn.Linear(sum(sizes), 3)
+
+    def forward(self, context):
+        return dist.Normal(self.mean(self.gather(context)), 0.7).to_event(1)
+
+
+FAMILIES = {
+    "zforcing": words,
+    "zforcing-skip": lambda dtype: words(dtype, emission_skip=True, auxiliary_reads="latent+hidden"),
+    "zforcing-linear": lambda dtype: words(dtype, transition_mlp=False, learn_initial_state=True),
+    "zforcing-own-embedding": lambda dtype: words(dtype, share_embedding=False, detach_auxiliary_target=False),
+    "zforcing-frames": frames,
+    "zforcing-reading-everything": reading_everything,
+    "linear-gaussian": linear_gaussian,
+}
+"""A model, a guide and a masked batch of each family; a new one joins by a line."""
+
+OBJECTIVES = {
+    "weights": lambda **kinds: ZForcingELBO(0.3, 0.7, 0.4, **kinds),
+    "elbo": lambda **kinds: ZForcingELBO(**kinds),
+    "trace": Trace_ELBO,
+    "mean-field": TraceMeanField_ELBO,
+    "renyi": lambda **kinds: RenyiELBO(alpha=0, **{"num_particles": 2, **kinds}),
+}
+
+
+def loss_and_gradients(objective, form, model, guide, batch):
+    for parameter in all_parameters(model, guide).values():
+        parameter.grad = None
+    torch.manual_seed(3)
+    with local_parameters(), noise(1):
+        loss = objective.loss_and_grads(model, guide, batch, form=form)
+    return loss, {name: p.grad for name, p in all_parameters(model, guide).items() if p.grad is not None}
+
+
+@pytest.mark.parametrize("particles", ["one", "two", "vectorized"])
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_both_forms_give_the_same_loss_and_gradients(family, objective, particles):
+    kinds = {"one": {}, "two": {"num_particles": 2}, "vectorized": {"num_particles": 2, "vectorize_particles": True}}
+    for dtype, loss_tolerance, gradient_tolerance in ((torch.float64, 1e-12, 1e-10), (torch.float32, 1e-5, 1e-4)):
+        model, guide, batch = FAMILIES[family](dtype)
+        made = OBJECTIVES[objective](**kinds[particles])
+        made.max_plate_nesting = 2 if particles == "vectorized" else 1
+        (loss, gradients), (other_loss, other_gradients) = (
+            loss_and_gradients(made, form, model, guide, batch) for form in ("step", "path")
+        )
+        assert other_loss == pytest.approx(loss, rel=loss_tolerance)
+        assert gradients.keys() == other_gradients.keys()
+        assert any(gradient.any() for gradient in gradients.values())
+        for name, gradient in gradients.items():
+            error = (gradient - other_gradients[name]).abs().max()
+            assert error <= gradient_tolerance * gradient.abs().max() + torch.finfo(dtype).tiny, name
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_both_forms_give_the_same_importance_weights(family):
+    model, guide, batch = FAMILIES[family](torch.float64)
+    weights = []
+    for form in ("step", "path"):
+        with noise(2):
+            weights.append(importance_weights(model, guide, batch, 7, max_rows=9, form=form))
+    for ours, theirs in zip(*weights, strict=True):
+        assert torch.allclose(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_repeated_particles_are_particles_in_a_plate():
+    model, guide = tiny_pair()
+    batch = tiny_batch()
+    repeated = batch.repeat_particles(4)
+    assert repeated.num_sequences == 12
+    assert torch.equal(repeated.targets.unflatten(1, (4, 3))[:, 2], batch.targets)
+    with noise(2):
+        expected = importance_weights(model, guide, batch, 4, max_rows=100).log_weights
+    with noise(2):
+        folded = importance_weights(model, guide, repeated, 1).log_weights
+    assert torch.allclose(folded.unflatten(-1, (4, 3))[0], expected, rtol=1e-12)
+
+
+def trace_both(model, guide, batch):
+    guide_trace = poutine.trace(guide).get_trace(batch, form="path")
+    model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(batch, form="path")
+    return guide_trace, model_trace
+
+
+def test_sites_are_one_path_and_one_sequence_of_values_in_one_plate():
+    model, guide = tiny_pair()
+    batch = tiny_batch()
+    guide_trace, model_trace = trace_both(model, guide, batch)
+    assert set(model_trace.stochastic_nodes) | set(model_trace.observation_nodes) == {"sequences", "z", "x"}
+    assert model_trace.nodes["z"]["value"] is guide_trace.nodes["z"]["value"]
+    for trace, name, event in ((guide_trace, "z", (5, 3)), (model_trace, "z", (5, 3)), (model_trace, "x", (5,))):
+        site = trace.nodes[name]
+        assert site["value"].shape == (3, *event)
+        assert site["fn"].batch_shape == (3,)
+        assert site["fn"].event_shape == event
+        assert [frame.name for frame in site["cond_indep_stack"] if frame.vectorized] == ["sequences"]
+    assert guide(batch, form="path").shape == (5, 3, 3)
+    assert torch.equal(model(batch, form="path"), batch.targets)
+
+
+def count_updates(model):
+    calls = []
+    update = model.transition.update
+
+    def counted(state, context, latent):
+        calls.append(latent)
+        return update(state, context, latent)
+
+    model.transition.update = counted
+    return calls
+
+
+@pytest.mark.parametrize("objective", [ZForcingELBO(0.1, 0.1), Trace_ELBO(), TraceMeanField_ELBO()])
+def test_the_recursion_runs_once_an_evaluation(objective):
+    model, guide = tiny_pair(input_dropout=0.3)
+    embedded = []
+    model.embedding.register_forward_hook(lambda *args: embedded.append(args[1][0].shape))
+    updates = count_updates(model)
+    objective.differentiable_loss(model, guide, tiny_batch(), form="path")
+    assert len(updates) == 5
+    whole = [shape for shape in embedded if shape == (5, 3)]
+    assert len(whole) == 2  # the inputs and the encoder's targets; dropout looks at a single step to learn a size
+
+
+def test_without_targets_it_is_refused():
+    model, guide = tiny_pair()
+    start = SequenceBatch.start(torch.ones(2, dtype=torch.long), 3)
+    for program in (model, guide):
+        with pytest.raises(ValueError, match=r"this batch has none") as caught:
+            program(start, form="path")
+        assert "\n" not in str(caught.value)
+
+
+def joint(model, batch, z, form):
+    """log p(x, z) of given latent variables, (T, B, Z), by the step form or the path form."""
+    data = {"z": z.transpose(0, 1)} if form == "path" else {f"z_{t}": value for t, value in enumerate(z, 1)}
+    return poutine.trace(poutine.condition(model, data=data)).get_trace(batch, form=form).log_prob_sum()
+
+
+def test_a_conditioned_path_is_scored_by_its_own_states():
+    model, guide = tiny_pair()
+    batch = tiny_batch()
+    guide(batch, form="path")
+    z = torch.randn(5, 3, 3, dtype=torch.float64)
+    assert joint(model, batch, z, "path").item() == pytest.approx(joint(model, batch, z, "step").item(), rel=1e-12)
+
+
+def change_a_parameter(model, guide, batch, trace):
+    with torch.no_grad():
+        model.transition.recurrent.weight.mul_(1.5)
+    return batch
+
+
+def change_the_batch(model, guide, batch, trace):
+    return tiny_batch(seed=9)
+
+
+def change_the_path(model, guide, batch, trace):
+    with torch.no_grad():
+        trace.nodes["z"]["value"].mul_(0.5)
+    return batch
+
+
+def change_the_dropout(model, guide, batch, trace):
+    trace.nodes["input_dropout"]["value"] = 2 - trace.nodes["input_dropout"]["value"]
+    return batch
+
+
+@pytest.mark.parametrize("change", [change_a_parameter, change_the_batch, change_the_path, change_the_dropout])
+def test_states_are_not_reused_after_a_change(change):
+    model, guide = tiny_pair(input_dropout=0.5)
+    batch = tiny_batch()
+    trace = poutine.trace(guide).get_trace(batch, form="path")
+    batch = change(model, guide, batch, trace)
+    updates = count_updates(model)
+    replayed = poutine.trace(poutine.replay(model, trace=trace)).get_trace(batch, form="path")
+    assert len(updates) == 5
+    data = {f"z_{t}": value for t, value in enumerate(trace.nodes["z"]["value"].transpose(0, 1), 1)}
+    data["input_dropout"] = trace.nodes["input_dropout"]["value"]
+    expected = poutine.trace(poutine.condition(model, data=data)).get_trace(batch)
+    assert replayed.log_prob_sum().item() == pytest.approx(expected.log_prob_sum().item(), rel=1e-12)
+
+
+def test_states_made_without_gradients_are_not_reused_where_gradients_are_wanted():
+    model, guide = tiny_pair()
+    batch = tiny_batch()
+    with torch.no_grad():
+        trace = poutine.trace(guide).get_trace(batch, form="path")
+    replayed = poutine.trace(poutine.replay(model, trace=trace)).get_trace(batch, form="path")
+    replayed.log_prob_sum().backward()
+    assert model.transition.recurrent.weight.grad.abs().sum() > 0
+
+
+def test_another_model_does_not_take_over_the_states():
+    _model, guide = tiny_pair(seed=0)
+    other, _ = tiny_pair(seed=1)
+    batch = tiny_batch()
+    trace = poutine.trace(guide).get_trace(batch, form="path")
+    replayed = poutine.trace(poutine.replay(other, trace=trace)).get_trace(batch, form="path")
+    z = trace.nodes["z"]["value"].transpose(0, 1)
+    assert replayed.log_prob_sum().item() == pytest.approx(joint(other, batch, z, "step").item(), rel=1e-12)
+
+
+def test_two_particles_keep_their_own_states():
+    model, guide = tiny_pair()
+    batch = tiny_batch()
+    traces = [poutine.trace(guide).get_trace(batch, form="path") for _ in range(2)]
+    for trace in reversed(traces):
+        replayed = poutine.trace(poutine.replay(model, trace=trace)).get_trace(batch, form="path")
+        z = trace.nodes["z"]["value"].transpose(0, 1)
+        assert replayed.log_prob_sum().item() == pytest.approx(joint(model, batch, z, "step").item(), rel=1e-12)
+
+
+def test_two_threads_keep_their_own_states():
+    """Every thread runs its guide before any runs its model. One program at a time: Pyro's handler stack is shared."""
+    model, guide = tiny_pair()
+    batches = [tiny_batch((5, 2, 4), seed=seed) for seed in range(4)]
+    lock, all_drawn = threading.Lock(), threading.Barrier(4)
+    found = {}
+
+    def score(seed):
+        with lock:
+            trace = poutine.trace(guide).get_trace(batches[seed], form="path")
+        all_drawn.wait()
+        with lock:
+            replayed = poutine.trace(poutine.replay(model, trace=trace)).get_trace(batches[seed], form="path")
+            found[seed] = replayed.log_prob_sum().item(), trace.nodes["z"]["value"].transpose(0, 1)
+
+    threads = [threading.Thread(target=score, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for seed, (score_found, z) in found.items():
+        assert score_found == pytest.approx(joint(model, batches[seed], z, "step").item(), rel=1e-12)
+    assert len(found) == 4
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_no_graph_outlives_an_evaluation(backward, monkeypatch):
+    """States die with the traces and the graph with the loss, not only when the garbage collector runs."""
+    model, guide = tiny_pair(input_dropout=0.3)
+    states, records = [], []
+    for module, name, kept in ((paths, "Path", states), (loops, "Record", records)):
+        made = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *args, made=made, kept=kept: remembered(made(*args), kept))
+
+    def remembered(thing, kept):
+        kept.append(weakref.ref(thing))
+        return thing
+
+    def alive(kept):
+        return [each for each in kept if each() is not None]
+
+    gc.collect()
+    gc.disable()
+    try:
+        loss = ZForcingELBO(0.1, 0.1)(model, guide)(tiny_batch(), form="path")
+        assert states
+        assert not alive(states)
+        assert alive(records)
+        if backward:
+            loss.backward()
+        del loss
+        assert not alive(records)
+    finally:
+        gc.enable()
+
+
+def test_the_law_of_paths_scores_what_it_draws():
+    _model, guide = tiny_pair()
+    batch = tiny_batch()
+    law = poutine.trace(guide).get_trace(batch, form="path").nodes["z"]["fn"]
+    z = law.rsample((2, 3))
+    assert z.shape == (2, 3, 3, 5, 3)
+    assert z.requires_grad
+    assert law.log_prob(z).shape == (2, 3, 3)
+    assert not law.sample().requires_grad
+    single = z[1, 2]
+    assert torch.allclose(law.log_prob(z)[1, 2], law.log_prob(single), rtol=1e-10)
+    longer = batch.mask.sum(0) < 5
+    changed = single.clone()
+    changed[longer, -1] += 100  # a padded step
+    assert torch.equal(law.log_prob(changed), law.log_prob(single))
+
+
+def test_the_divergence_of_laws_without_a_path_in_common_is_unknown():
+    _model, guide = tiny_pair()
+    batch = tiny_batch()
+    ours, theirs = (poutine.trace(guide).get_trace(batch, form="path").nodes["z"]["fn"] for _ in range(2))
+    with pytest.raises(NotImplementedError, match="no path in common"):
+        torch.distributions.kl_divergence(ours, theirs)
+
+
+def test_the_divergence_along_paths_is_unbiased():
+    """Its mean over draws is that of log q - log p, which has no closed form here."""
+    model, guide = tiny_pair()
+    batch = tiny_batch().repeat_particles(3000)
+    guide_trace, model_trace = trace_both(model, guide, batch)
+    q, p, z = guide_trace.nodes["z"]["fn"], model_trace.nodes["z"]["fn"], guide_trace.nodes["z"]["value"]
+    with torch.no_grad():
+        difference = torch.distributions.kl_divergence(q, p) - (q.log_prob(z) - p.log_prob(z))
+    for errors in difference.unflatten(-1, (3000, 3)).T:
+        assert abs(errors.mean()) < 4 * errors.std() / 3000**0.5
+
+
+class Student(Conditional):
+    """A posterior whose steps cannot be put together, nor drawn from normal numbers."""
+
+    def __init__(self):
+        super().__init__("hidden", "encoding")
+        self.mean = nn.Linear(16, 3, dtype=torch.float64)
+
+    def forward(self, context):
+        return dist.StudentT(4.0, self.mean(self.gather(context)), 0.5).to_event(1)
+
+
+def test_a_posterior_of_another_family_is_scored_as_in_the_step_form():
+    model, guide = tiny_pair()
+    guide.posterior = Student()
+    batch = tiny_batch()
+    guide_trace, _model_trace = trace_both(model, guide, batch)
+    z = guide_trace.nodes["z"]["value"].transpose(0, 1)
+    data = {f"z_{t}": value for t, value in enumerate(z, 1)}
+    with skip_terms(AUXILIARY, BACKWARD):
+        steps = poutine.trace(poutine.condition(guide, data=data)).get_trace(batch)
+    expected = steps.log_prob_sum(lambda name, site: name.startswith("z_"))
+    assert guide_trace.log_prob_sum(lambda name, site: name == "z").item() == pytest.approx(expected.item(), rel=1e-12)
+    loss = ZForcingELBO(0.1, 0.1).loss(model, guide, batch, form="path")
+    assert torch.tensor(loss).isfinite()
+
+
+class Pointed(Conditional):
+    """A posterior without a reparametrisation."""
+
+    def forward(self, context):
+        return dist.Poisson(torch.ones(3, 3, dtype=torch.float64)).to_event(1)
+
+
+def test_a_posterior_without_reparametrisation_is_refused_by_its_site():
+    model, guide = tiny_pair()
+    guide.posterior = Pointed()
+    with pyro.validation_enabled(False), pytest.raises(NotImplementedError, match="'z' is not"):
+        ZForcingELBO().loss(model, guide, tiny_batch(), form="path")
+
+
+def test_svi_moves_every_parameter():
+    pyro.clear_param_store()
+    model, guide = tiny_pair(input_dropout=0.2)
+    before = {name: p.detach().clone() for name, p in all_parameters(model, guide).items()}
+    svi = SVI(model, guide, pyro.optim.Adam({"lr": 0.01}), ZForcingELBO(alpha=0.1, beta=0.1))
+    for seed in range(3):
+        svi.step(tiny_batch((5, 4, 3, 5, 2, 5), seed=seed), form="path")
+    assert [n for n, p in all_parameters(model, guide).items() if torch.equal(p, before[n])] == []
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_predictive_draws_from_the_posterior(parallel):
+    model, guide = tiny_pair()
+    draws = Predictive(model, guide=guide, num_samples=6, parallel=parallel)(tiny_batch(), form="path")
+    assert draws["z"].shape == (6, 3, 5, 3)
+
+
+def test_the_terms_of_the_guide_stay_unseen_by_stock_objectives():
+    model, guide = tiny_pair()
+    bare = BackwardGuide(model, guide.encoder, guide.posterior, name="bare")
+    losses = []
+    for each in (guide, bare):
+        pyro.set_rng_seed(1)
+        losses.append(Trace_ELBO().loss(model, each, tiny_batch(), form="path"))
+    assert losses[0] == losses[1]
+
+
+def test_model_alone_draws_its_prior():
+    """Without a guide the model's own law of paths is drawn from, and x scored along it."""
+    model, _ = tiny_pair()
+    batch = tiny_batch()
+    trace = poutine.trace(model).get_trace(batch, form="path")
+    z = trace.nodes["z"]["value"].transpose(0, 1)
+    assert trace.log_prob_sum().item() == pytest.approx(joint(model, batch, z, "step").item(), rel=1e-12)
+    assert isinstance(model, StochasticRNN)
