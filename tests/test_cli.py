@@ -112,6 +112,23 @@ def test_evaluation_again_with_more_particles(zf, finished):
     assert json.loads((finished / "evaluation-2.json").read_text())["test"]["num_sequences"] > 10
 
 
+def test_either_form_trains_and_evaluates(run_py, zf, reviews, tmp_path, finished):
+    folder = tmp_path / "step"
+    arguments = ["--dataset", "imdb", "--data", reviews, "--max-steps", 8, "--form", "step", "--output", folder, *SMALL]
+    assert run_py(*arguments)[0] == 0
+    assert 'form = "step"' in (folder / "config.toml").read_text()
+    assert 'form = "path"' in (finished / "config.toml").read_text()
+    for form in ("step", "path"):
+        assert zf("evaluate", folder, "--num-particles", 200, "--form", form)[0] == 0
+        bound = json.loads((folder / "evaluation-200.json").read_text())["test"]
+        (folder / "evaluation-200.json").rename(folder / f"{form}.json")
+        assert bound["num_particles"] == 200
+    step, path = (json.loads((folder / f"{form}.json").read_text())["test"] for form in ("step", "path"))
+    assert step["elbo"] != path["elbo"]
+    assert step["elbo"] == pytest.approx(path["elbo"], abs=0.1)
+    assert step["iw_bound"] == pytest.approx(path["iw_bound"], abs=0.1)
+
+
 def test_evaluation_is_blind_to_the_weights_of_training(zf, finished):
     def evaluated():
         assert zf("evaluate", finished, "--num-particles", 3)[0] == 0

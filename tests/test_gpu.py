@@ -4,8 +4,10 @@ import pytest
 import torch
 
 from tests.test_training import make_trainer, run, saved_and_read
-from tests.tiny import tiny_batch
-from zf_pyro import estimate_bound
+from tests.tiny import all_parameters, tiny_batch, tiny_pair
+from zf_pyro import ZForcingELBO, estimate_bound, loops
+from zf_pyro.noise import noise
+from zf_pyro.scopes import local_parameters
 
 pytestmark = [
     pytest.mark.gpu,
@@ -33,3 +35,23 @@ def test_the_estimate_leaves_the_random_state_of_the_gpu():
     first = estimate_bound(trainer.model, trainer.guide, [tiny_batch()], 5)
     assert torch.equal(torch.cuda.get_rng_state(), before)
     assert estimate_bound(trainer.model, trainer.guide, [tiny_batch()], 5) == first
+
+
+@pytest.mark.parametrize("large", [0, 10**9])
+def test_both_forms_give_the_same_loss_and_gradients(large, monkeypatch):
+    monkeypatch.setattr(loops, "LARGE", large)
+    model, guide = tiny_pair(input_dropout=0.3)
+    model, guide = model.cuda(), guide.cuda()
+    results = []
+    for form in ("step", "path"):
+        model.zero_grad()
+        guide.zero_grad()
+        torch.manual_seed(0)
+        with local_parameters(), noise(1):
+            loss = ZForcingELBO(0.3, 0.7)(model, guide)(tiny_batch().to("cuda"), form=form)
+        loss.backward()
+        results.append((loss.item(), {name: p.grad.clone() for name, p in all_parameters(model, guide).items()}))
+    (loss, gradients), (other_loss, other_gradients) = results
+    assert loss == pytest.approx(other_loss, rel=1e-10)
+    for name, gradient in gradients.items():
+        assert torch.allclose(gradient, other_gradients[name], rtol=1e-8, atol=1e-10), name

@@ -9,6 +9,14 @@ from zf_pyro import loops
 from zf_pyro.loops import add_linear, loop_linear
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _any_size():
+    """Let every weight be a large one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loops, "LARGE", 0)
+        yield
+
+
 def recurrence(product, x, steps):
     """A small recurrent network around `product`, which gives outputs of twice the inputs' size."""
     outputs = []
@@ -75,7 +83,8 @@ def test_few_rows_against_a_large_weight(rows, monkeypatch):
         assert ours.is_contiguous()
 
 
-def test_large_weights_and_few_rows_are_told_by_their_sizes():
+def test_large_weights_and_few_rows_are_told_by_their_sizes(monkeypatch):
+    monkeypatch.setattr(loops, "LARGE", 2**17)
     large, small = torch.empty(1024, 512), torch.empty(8, 4)
     assert loops.few_rows(torch.empty(32, 512), large)
     assert not loops.few_rows(torch.empty(65, 512), large)
@@ -133,6 +142,14 @@ def test_without_gradients_and_under_autocast_nothing_is_recorded(monkeypatch):
         out = loop_linear(base, weight)(x)
     out.float().sum().backward()
     assert weight.grad is not None
+
+
+def test_small_weights_are_left_to_automatic_differentiation(monkeypatch):
+    monkeypatch.setattr(loops, "LARGE", 9)
+    monkeypatch.setattr(loops, "Record", None)
+    loop_linear(torch.randn(1, 3, 4), torch.randn(4, 2, requires_grad=True))(torch.randn(3, 2)).sum().backward()
+    with pytest.raises(TypeError):
+        loop_linear(torch.randn(1, 3, 5), torch.randn(5, 2, requires_grad=True))
 
 
 @pytest.mark.parametrize("shape", [(3, 2), (5, 3, 2)])

@@ -33,7 +33,8 @@ from zf_pyro.terms import AUXILIARY, BACKWARD, skip_terms
 
 
 @pytest.fixture(autouse=True)
-def _local():
+def _local(monkeypatch):
+    monkeypatch.setattr(loops, "LARGE", 0)
     with local_parameters(), pyro.validation_enabled():
         yield
 
@@ -127,6 +128,18 @@ def test_both_forms_give_the_same_loss_and_gradients(family, objective, particle
         for name, gradient in gradients.items():
             error = (gradient - other_gradients[name]).abs().max()
             assert error <= gradient_tolerance * gradient.abs().max() + torch.finfo(dtype).tiny, name
+
+
+def test_weights_too_small_for_a_product_after_the_loop_get_the_same_gradients(monkeypatch):
+    model, guide, batch = words(torch.float64)
+    results = []
+    for large in (0, 10**9):
+        monkeypatch.setattr(loops, "LARGE", large)
+        results.append(loss_and_gradients(ZForcingELBO(0.3, 0.7), "path", model, guide, batch))
+    (loss, gradients), (other_loss, other_gradients) = results
+    assert loss == pytest.approx(other_loss, rel=1e-12)
+    for name, gradient in gradients.items():
+        assert torch.allclose(gradient, other_gradients[name], rtol=1e-10, atol=1e-12), name
 
 
 @pytest.mark.parametrize("family", FAMILIES)

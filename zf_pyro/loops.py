@@ -17,6 +17,9 @@ from torch.nn.functional import linear
 
 Map = Callable[[Tensor], Tensor]
 
+LARGE = 2**17
+"""Weights below this size are left to automatic differentiation, which is as fast for them (docs/performance.md)."""
+
 
 def add_linear(base: Tensor, x: Tensor, weight: Tensor) -> Tensor:
     """The sum base + W x, (..., B, outputs).
@@ -39,7 +42,8 @@ def loop_linear(base: Tensor, weight: Tensor) -> Map:
         base: (..., T, B, outputs), or a bias (outputs,) for every step.
         weight: W, (outputs, inputs).
     """
-    if not torch.is_grad_enabled() or torch.is_autocast_enabled(weight.device.type):
+    plain = not torch.is_grad_enabled() or torch.is_autocast_enabled(weight.device.type)
+    if plain or weight.numel() < LARGE:
         bases = repeat(base) if base.dim() == 1 else iter(base.unbind(-3))
         return lambda x: add_linear(next(bases), x, weight)
     record = Record(base.detach(), weight.detach())
@@ -130,4 +134,4 @@ def refuse_second_derivatives() -> None:
 
 def few_rows(x: Tensor, weight: Tensor) -> bool:
     """Whether W x^T is the faster way to x W^T: on a CPU, a few rows against a large W (docs/performance.md)."""
-    return x.dim() == 2 and x.shape[0] <= 64 and weight.numel() >= 2**19 and not x.is_cuda
+    return x.dim() == 2 and x.shape[0] <= 64 and weight.numel() >= LARGE and not x.is_cuda

@@ -51,8 +51,16 @@ class Steps:
             parts = self.features if name == "feature" else [getattr(each, name) for each in self.contexts]
             if parts[0] is None:
                 return None
-            self.fields[name] = torch.stack(parts, -3)
+            self.fields[name] = torch.stack(parts, -3) if name == "feature" else self.put_together(parts)
         return self.fields[name]
+
+    def put_together(self, parts: list[Tensor]) -> Tensor:
+        """The parts of all steps; from the features, where each is the feature of the step before, as h_{t-1} is."""
+        if len(parts) > 1 and all(part is feature for part, feature in zip(parts[1:], self.features[:-1], strict=True)):
+            features = self.field("feature")
+            assert features is not None
+            return torch.cat([parts[0].unsqueeze(-3), features[..., :-1, :, :]], -3)
+        return torch.stack(parts, -3)
 
 
 @dataclass(frozen=True)

@@ -78,9 +78,10 @@ def evaluation(repeats: int, device: torch.device, say: Say) -> dict[str, Any]:
     }
     shown = (f"{label} {times[name]:.3f} s, {memory[name]:,.0f} MiB" for name, label in EVALUATORS.items())
     say(f"evaluation, text, K = {NUM_PARTICLES}: {'; '.join(shown)}")
+    ratios = [times[name] / times["path_form"] for name in ("renyi", "renyi_vectorized")]
     say(
-        f"            path form: {times['renyi'] / times['path_form']:.2f} times as fast as RenyiELBO on the step form, "
-        f"{times['renyi_vectorized'] / times['path_form']:.2f} times with its particles vectorized"
+        f"            path form: {ratios[0]:.2f} times as fast as RenyiELBO on the step form, "
+        f"{ratios[1]:.2f} times with its particles vectorized"
     )
     return {"num_particles": NUM_PARTICLES, "seconds": times, "memory_mib": memory}
 
