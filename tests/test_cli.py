@@ -126,7 +126,7 @@ def test_either_form_trains_and_evaluates(run_py, zf, reviews, tmp_path, finishe
     step, path = (json.loads((folder / f"{form}.json").read_text())["test"] for form in ("step", "path"))
     assert step["elbo"] != path["elbo"]
     assert step["elbo"] == pytest.approx(path["elbo"], abs=0.1)
-    assert step["iw_bound"] == pytest.approx(path["iw_bound"], abs=0.1)
+    assert all(bound["elbo"] < bound["iw_bound"] for bound in (step, path))
 
 
 def test_evaluation_is_blind_to_the_weights_of_training(zf, finished):
