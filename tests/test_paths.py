@@ -24,7 +24,7 @@ from zf_pyro import (
     ZForcingELBO,
     importance_weights,
     loops,
-    paths,
+    recursion,
 )
 from zf_pyro.benchmark.sizes import Size, build, random_batch
 from zf_pyro.noise import noise
@@ -221,6 +221,13 @@ def test_without_targets_it_is_refused():
         assert "\n" not in str(caught.value)
 
 
+def test_another_form_is_refused():
+    model, guide = tiny_pair()
+    for program in (model, guide):
+        with pytest.raises(ValueError, match="no form 'paths'; there are step and path"):
+            program(tiny_batch(), form="paths")
+
+
 def joint(model, batch, z, form):
     """log p(x, z) of given latent variables, (T, B, Z), by the step form or the path form."""
     data = {"z": z.transpose(0, 1)} if form == "path" else {f"z_{t}": value for t, value in enumerate(z, 1)}
@@ -331,7 +338,7 @@ def test_no_graph_outlives_an_evaluation(backward, monkeypatch):
     """States die with the traces and the graph with the loss, not only when the garbage collector runs."""
     model, guide = tiny_pair(input_dropout=0.3)
     states, records = [], []
-    for module, name, kept in ((paths, "Path", states), (loops, "Record", records)):
+    for module, name, kept in ((recursion, "Path", states), (loops, "Record", records)):
         made = getattr(module, name)
         monkeypatch.setattr(module, name, lambda *args, made=made, kept=kept: remembered(made(*args), kept))
 

@@ -42,7 +42,7 @@ def test_the_code_of_the_model_page_runs(finished, tmp_path, monkeypatch):
     finished.rename(tmp_path / "runs" / "plain")
     page = (ROOT / "docs" / "model.md").read_text(encoding="utf-8")
     examples = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
-    assert len(examples) == 2
+    assert len(examples) == 3
     for code in examples:
         exec(compile(code, "model.md", "exec"), {})
         pyro.clear_param_store()

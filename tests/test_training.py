@@ -210,7 +210,7 @@ def poison(trainer, steps):
     def poisoned(context):
         law = forward(context)
         if trainer.model.training and trainer.step in steps:
-            return law.__class__(logits=law.logits * float("nan"))
+            return type(law)(law.logits * float("nan"))
         return law
 
     emission.forward = poisoned

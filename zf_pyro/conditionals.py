@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import hardtanh, leaky_relu, linear
 
 from zf_pyro.loops import Map, loop_linear
+from zf_pyro.softmax import Softmax
 
 
 class Context(NamedTuple):
@@ -249,4 +250,4 @@ class Categorical(PerceptronConditional):
 
     def law(self, parameters: Tensor) -> TorchDistribution:
         """Batch shape (..., B), no event shape; values are integers."""
-        return dist.Categorical(logits=parameters)
+        return Softmax(parameters)

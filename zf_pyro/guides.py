@@ -20,7 +20,7 @@ from zf_pyro.conditionals import Conditional, Context
 from zf_pyro.data.batch import SequenceBatch
 from zf_pyro.encoders import BackwardEncoder
 from zf_pyro.model import StochasticRNN
-from zf_pyro.paths import Form, PathDistribution, sample_path
+from zf_pyro.paths import Form, PathDistribution, of_form, sample_path
 from zf_pyro.scopes import check_store
 from zf_pyro.terms import AUXILIARY, BACKWARD, record_term
 
@@ -93,11 +93,16 @@ class BackwardGuide(PyroModule):
             form: "step" or "path", the model's.
 
         Raises:
-            ValueError: another guide of this name has used Pyro's parameter store, or the batch has no targets.
+            ValueError: another guide of this name has used Pyro's parameter store, the batch has no targets, or
+                there is no such form.
         """
         check_store(self)
         encoding = self.encode(batch) if encoding is None else encoding
-        return self.draw_path(batch, encoding) if form == "path" else self.run_steps(batch, encoding)
+        return of_form(
+            form,
+            step=lambda: self.run_steps(batch, encoding),
+            path=lambda: self.draw_path(batch, encoding),
+        )
 
     def run_steps(self, batch: SequenceBatch, encoding: Tensor) -> Tensor:
         """The step form."""

@@ -23,7 +23,8 @@ from torch.nn.functional import dropout
 
 from zf_pyro.conditionals import Conditional
 from zf_pyro.data.batch import SequenceBatch
-from zf_pyro.paths import Form, PathDistribution, PathStates, sample_path
+from zf_pyro.paths import Form, PathDistribution, of_form, sample_path
+from zf_pyro.recursion import PathStates
 from zf_pyro.scopes import check_store
 from zf_pyro.stepwise import Stepwise
 from zf_pyro.transitions import Transition
@@ -71,11 +72,11 @@ class StochasticRNN(PyroModule):
             form: "step" or "path".
 
         Raises:
-            ValueError: another model of this name has used Pyro's parameter store, or the batch has no targets for the
-                path form to score.
+            ValueError: another model of this name has used Pyro's parameter store, the batch has no targets for the
+                path form to score, or there is no such form.
         """
         check_store(self)
-        return self.score_paths(batch) if form == "path" else self.run_steps(batch)
+        return of_form(form, step=lambda: self.run_steps(batch), path=lambda: self.score_paths(batch))
 
     def run_steps(self, batch: SequenceBatch) -> Tensor:
         """The step form."""

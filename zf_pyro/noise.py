@@ -37,6 +37,20 @@ def _of_base(law: Any, standard: Standard) -> Tensor:
     return reparametrised(law.base_dist, standard)
 
 
+class Beforehand:
+    """Standard normal numbers for a number of steps of equal shape, all drawn when the first are asked for."""
+
+    def __init__(self, num_steps: int) -> None:
+        self.num_steps = num_steps
+        self.numbers: Any = None
+
+    def __call__(self, like: Tensor) -> Tensor:
+        """The numbers of the next step."""
+        if self.numbers is None:
+            self.numbers = iter(torch.randn(self.num_steps, *like.shape, dtype=like.dtype, device=like.device).unbind())
+        return next(self.numbers)
+
+
 def uses_standard_normal(law: Any) -> bool:
     """Whether `reparametrised` draws from `law` through standard normal numbers."""
     while isinstance(law, Independent | MaskedDistribution):

@@ -1,0 +1,32 @@
+"""The picture of how cost grows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+
+PANELS = {"steps": "T, a training step at pixels' sizes", "particles": "K, importance weights at text's sizes"}
+
+
+def draw(figures: dict[str, Any], picture: Path) -> None:
+    """Seconds and MiB over T and over K; on logarithmic axes a line of slope one is linear cost.
+
+    Raises:
+        OSError: the picture cannot be written.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    for axis, (name, label) in zip(axes, PANELS.items(), strict=True):
+        points = figures[name]
+        over = list(points)
+        other = axis.twinx()
+        lines = axis.loglog(over, [point["seconds"] for point in points.values()], "o-", label="seconds")
+        lines += other.loglog(over, [point["memory_mib"] for point in points.values()], "s--C1", label="MiB")
+        axis.set(xlabel=label, ylabel="seconds", xticks=over, xticklabels=over)
+        axis.minorticks_off()
+        other.set_ylabel("peak memory, MiB")
+        other.set_ylim(10, 10_000)
+        axis.legend(handles=lines)
+    figure.savefig(picture, dpi=120)
+    plt.close(figure)
