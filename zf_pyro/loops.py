@@ -6,14 +6,13 @@ addition over the whole of W. Here every step leaves its g_t, and the sum is one
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import repeat
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
-from torch.nn.functional import linear
 
 Map = Callable[[Tensor], Tensor]
 
@@ -29,7 +28,12 @@ def add_linear(base: Tensor, x: Tensor, weight: Tensor) -> Tensor:
         x: (..., B, inputs).
         weight: W, (outputs, inputs).
     """
-    return torch.addmm(base, x, weight.t()) if x.dim() == 2 >= base.dim() else base + linear(x, weight)
+    return add_product(base, x, weight.t())
+
+
+def add_product(base: Tensor, x: Tensor, transposed: Tensor) -> Tensor:
+    """As `add_linear`, for W^T, (inputs, outputs): inside a loop, W is then transposed once."""
+    return torch.addmm(base, x, transposed) if x.dim() == 2 >= base.dim() else base + x @ transposed
 
 
 def loop_linear(base: Tensor, weight: Tensor) -> Map:
@@ -44,11 +48,16 @@ def loop_linear(base: Tensor, weight: Tensor) -> Map:
     """
     plain = not torch.is_grad_enabled() or torch.is_autocast_enabled(weight.device.type)
     if plain or weight.numel() < LARGE:
-        bases = repeat(base) if base.dim() == 1 else iter(base.unbind(-3))
-        return lambda x: add_linear(next(bases), x, weight)
+        bases, transposed = each_step(base), weight.t()
+        return lambda x: add_product(next(bases), x, transposed)
     record = Record(base.detach(), weight.detach())
     token = Collect.apply(record, base, weight)
     return lambda x: Step.apply(record, token, x)
+
+
+def each_step(base: Tensor) -> Iterator[Tensor]:
+    """The base of every step, from (..., T, B, outputs) or from a bias."""
+    return repeat(base) if base.dim() == 1 else iter(base.unbind(-3))
 
 
 class Record:
@@ -56,7 +65,7 @@ class Record:
 
     def __init__(self, base: Tensor, weight: Tensor) -> None:
         self.weight = weight
-        self.bases = repeat(base) if base.dim() == 1 else iter(base.unbind(-3))
+        self.bases = each_step(base)
         self.inputs: list[Tensor] = []
         self.gradients: dict[int, Tensor] = {}
         self.versions = [weight._version]

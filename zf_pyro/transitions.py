@@ -140,7 +140,7 @@ class LSTMTransition(Transition):
     def update(self, state: LSTMState, context: Context, latent: Tensor) -> tuple[LSTMState, Tensor]:
         """One step of the LSTM; the emission reads h_t."""
         enter, forget, candidate, leave = context.prepared(latent, state.hidden).chunk(4, -1)
-        cell = forget.sigmoid() * state.cell + enter.sigmoid() * candidate.tanh()
+        cell = torch.addcmul(forget.sigmoid() * state.cell, enter.sigmoid(), candidate.tanh())
         hidden = leave.sigmoid() * cell.tanh()
         return LSTMState(hidden, cell), hidden
 
