@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from zf_pyro.benchmark import contenders, evaluation, measure, report, sizes
+from zf_pyro.benchmark import alone, contenders, evaluation, measure, report, sizes
 from zf_pyro.benchmark.sizes import SIZES, Size
 from zf_pyro.noise import noise
 from zf_pyro.scopes import local_parameters
@@ -95,6 +95,11 @@ def test_the_peak_of_a_program_is_measured_in_its_own_process():
     assert long - short > 4 * 400 * 32 * 4 * 500 / measure.MIB
     with pytest.raises(RuntimeError, match="failed"):
         measure.peak_memory({**task, "program": "no such program"})
+
+
+def test_an_evaluation_is_measured_alone(monkeypatch):
+    monkeypatch.setitem(SIZES, "text", TINY["text"])
+    assert alone.measure({**report.task("text", "path_form", CPU, num_particles=3), "steps": 2}) >= 0
 
 
 @pytest.fixture

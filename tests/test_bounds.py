@@ -6,11 +6,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyro import poutine
 
 from tests.kalman import exact_log_likelihood, generate, linear_pair, train_guide
 from tests.test_objectives import Exploding
 from tests.tiny import padded, tiny_batch, tiny_pair
-from zf_pyro import BackwardGuide, InputError, ZForcingELBO, estimate_bound, importance_weights
+from zf_pyro import BackwardGuide, DiagonalGaussian, InputError, ZForcingELBO, estimate_bound, importance_weights
 from zf_pyro.bounds import Bound, standard_error
 from zf_pyro.noise import noise
 from zf_pyro.scopes import local_parameters
@@ -223,6 +224,25 @@ def test_perplexity_of_the_uniform_law_is_the_number_of_words():
 
 def test_a_perplexity_beyond_the_machine_is_infinite():
     assert Bound(2, 10, -1e4, 0.0, -1e4, 0.0, 1, 0.0).perplexity(-1e4) == float("inf")
+
+
+def test_steps_are_added_up_in_double_precision():
+    """log w of many steps in single precision, against the same steps' scores added up in double precision."""
+    model, guide = tiny_pair(dtype=torch.float32)
+    model.prior, guide.posterior = (
+        DiagonalGaussian(sizes, 3).float() for sizes in ({"hidden": 8}, {"hidden": 8, "encoding": 8})
+    )
+    batch = tiny_batch((2000,))
+    with noise(0):
+        found = importance_weights(model, guide, batch, 1).log_weights.item()
+    with noise(0), torch.no_grad(), local_parameters():
+        guide_trace = poutine.trace(guide.eval()).get_trace(batch, form="path")
+        model_trace = poutine.trace(poutine.replay(model.eval(), trace=guide_trace)).get_trace(batch, form="path")
+    expected = 0.0
+    for trace, name, sign in ((guide_trace, "z", -1), (model_trace, "z", 1), (model_trace, "x", 1)):
+        site = trace.nodes[name]
+        expected += sign * sum(site["fn"].log_probs(site["value"]).flatten().tolist())
+    assert found == pytest.approx(expected, rel=1e-8)
 
 
 @pytest.mark.parametrize("num_particles", [0, -3])

@@ -81,6 +81,52 @@ class Shifted(Conditional):
         return dist.Normal(self.mean(self.gather(context)), 0.7).to_event(1)
 
 
+class Residual(DiagonalGaussian):
+    """A posterior with a forward of its own on top of another's."""
+
+    def forward(self, context):
+        law = super().forward(context).base_dist
+        return dist.Normal(law.loc + context.hidden[..., :3], law.scale).to_event(1)
+
+
+class Doubled(nn.Linear):
+    """A linear layer that is not just that."""
+
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+class Nothing(Conditional):
+    """N(0, I), reading nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.unused = nn.Linear(1, 1)
+
+    def forward(self, context):
+        weight = self.unused.weight
+        return dist.Normal(weight.new_zeros(3), weight.new_ones(3)).to_event(1)
+
+
+def with_parts_of_ones_own(dtype):
+    """Layers that must be called as they are, and a prior that depends on nothing."""
+    model, guide, batch = words(dtype)
+    torch.manual_seed(1)
+    guide.posterior = Residual({"hidden": 8, "encoding": 8}, 3, hidden=5).to(dtype)
+    guide.posterior.network[2] = Doubled(5, 6, dtype=dtype)
+    model.transition.recurrent = Doubled(8, 32, bias=False, dtype=dtype)
+    model.prior = Nothing().to(dtype)
+    return model, guide, batch
+
+
+def with_hooks(dtype):
+    """Hooks on parts whose inside the path form would otherwise use by itself."""
+    model, guide, batch = words(dtype)
+    for module in (guide.posterior.network[0], model.transition.from_latent[0]):
+        module.register_forward_hook(lambda module, args, output: 0.5 * output)
+    return model, guide, batch
+
+
 FAMILIES = {
     "zforcing": words,
     "zforcing-skip": lambda dtype: words(dtype, emission_skip=True, auxiliary_reads="latent+hidden"),
@@ -88,6 +134,8 @@ FAMILIES = {
     "zforcing-own-embedding": lambda dtype: words(dtype, share_embedding=False, detach_auxiliary_target=False),
     "zforcing-frames": frames,
     "zforcing-reading-everything": reading_everything,
+    "zforcing-own-parts": with_parts_of_ones_own,
+    "zforcing-hooks": with_hooks,
     "linear-gaussian": linear_gaussian,
 }
 """A model, a guide and a masked batch of each family; a new one joins by a line."""
@@ -288,6 +336,91 @@ def test_states_made_without_gradients_are_not_reused_where_gradients_are_wanted
     assert model.transition.recurrent.weight.grad.abs().sum() > 0
 
 
+def test_what_is_put_together_without_gradients_keeps_them():
+    """A divergence for a log does not take the gradient from the one that is trained on."""
+    model, guide = tiny_pair()
+    batch = tiny_batch()
+    gradients = []
+    for logged in (False, True):
+        model.zero_grad()
+        with noise(1), skip_terms(AUXILIARY, BACKWARD):
+            guide_trace, model_trace = trace_both(model, guide, batch)
+        laws = guide_trace.nodes["z"]["fn"], model_trace.nodes["z"]["fn"]
+        if logged:
+            with torch.no_grad():
+                torch.distributions.kl_divergence(*laws)
+        torch.distributions.kl_divergence(*laws).sum().backward()
+        gradients.append(model.transition.recurrent.weight.grad.clone())
+    assert gradients[0].any()
+    assert torch.equal(*gradients)
+
+
+def test_a_path_scored_without_gradients_is_scored_with_them_too():
+    model, guide = tiny_pair()
+    law = poutine.trace(guide).get_trace(tiny_batch(), form="path").nodes["z"]["fn"]
+    z = law.sample()
+    assert law.log_prob(z).requires_grad
+    other = torch.randn_like(z)
+    with torch.no_grad():
+        law.log_prob(other)
+    law.log_prob(other).sum().backward()
+    assert model.transition.recurrent.weight.grad.any()
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_both_forms_run_without_gradients(mode):
+    model, guide = tiny_pair()
+    losses = []
+    for form in ("step", "path"):
+        with mode(), noise(1):
+            losses.append(ZForcingELBO(0.3, 0.7).differentiable_loss(model, guide, tiny_batch(), form=form).item())
+    assert losses[1] == pytest.approx(losses[0], rel=1e-12)
+
+
+def test_a_path_without_particles_meets_dropout_with_particles():
+    model, _ = tiny_pair(input_dropout=0.5)
+    batch = tiny_batch()
+    z = torch.randn(5, 3, 3, dtype=torch.float64)
+    scores = []
+    for form in ("step", "path"):
+        torch.manual_seed(0)
+        with pyro.plate("particles", 2, dim=-2):
+            scores.append(joint(model, batch, z, form).item())
+    assert scores[1] == pytest.approx(scores[0], rel=1e-12)
+
+
+class Half(dist.Normal):
+    """A law of a user's own, by way of inheritance."""
+
+    def rsample(self, sample_shape=torch.Size()):  # noqa: B008
+        return super().rsample(sample_shape) / 2
+
+    def log_prob(self, value):
+        return super().log_prob(2 * value) + 0.6931471805599453
+
+    def expand(self, batch_shape, _instance=None):
+        return Half(self.loc.expand(batch_shape), self.scale.expand(batch_shape))
+
+
+def test_a_law_that_inherits_the_normal_one_keeps_its_own_density():
+    model, guide = tiny_pair()
+
+    class HalfPosterior(DiagonalGaussian):
+        def forward(self, context):
+            law = super().forward(context).base_dist
+            return Half(law.loc, law.scale).to_event(1)
+
+    guide.posterior = HalfPosterior({"hidden": 8, "encoding": 8}, 3).double()
+    batch = tiny_batch()
+    with skip_terms(AUXILIARY, BACKWARD):
+        path = poutine.trace(guide).get_trace(batch, form="path")
+        data = {f"z_{t}": value for t, value in enumerate(path.nodes["z"]["value"].transpose(0, 1), 1)}
+        steps = poutine.trace(poutine.condition(guide, data=data)).get_trace(batch)
+    expected = steps.log_prob_sum(lambda name, site: name.startswith("z_")).item()
+    assert path.log_prob_sum(lambda name, site: name == "z").item() == pytest.approx(expected, rel=1e-12)
+    assert model.training
+
+
 def test_another_model_does_not_take_over_the_states():
     _model, guide = tiny_pair(seed=0)
     other, _ = tiny_pair(seed=1)
@@ -338,7 +471,7 @@ def test_no_graph_outlives_an_evaluation(backward, monkeypatch):
     """States die with the traces and the graph with the loss, not only when the garbage collector runs."""
     model, guide = tiny_pair(input_dropout=0.3)
     states, records = [], []
-    for module, name, kept in ((recursion, "Path", states), (loops, "Record", records)):
+    for module, name, kept in ((recursion, "Steps", states), (loops, "Record", records)):
         made = getattr(module, name)
         monkeypatch.setattr(module, name, lambda *args, made=made, kept=kept: remembered(made(*args), kept))
 

@@ -47,6 +47,13 @@ def test_draws_follow_the_probabilities():
     assert torch.allclose(frequencies, law.probs, atol=0.02)
 
 
+def test_classes_that_are_not_there_are_refused():
+    law, _ = pair(2)
+    for value in (7, -1, -100):
+        with pytest.raises(IndexError):
+            law.log_prob(torch.tensor([value, 1]))
+
+
 def test_it_expands():
     law, _ = pair(4)
     wide = law.expand((3, 4))

@@ -76,9 +76,20 @@ def layers(network: nn.Module) -> list[Any]:
     return list(network) if isinstance(network, nn.Sequential) else [network]
 
 
+def is_plain(module: nn.Module) -> bool:
+    """Whether nothing hooks into a module's call, so that its parts may be used without calling it."""
+    return not (module._forward_hooks or module._forward_pre_hooks)
+
+
+def is_plain_linear(layer: nn.Module) -> bool:
+    """Whether a layer is just x -> W x + b, no subclass and with no hook."""
+    return type(layer) is nn.Linear and is_plain(layer)
+
+
 def in_loop(layer: nn.Module) -> Map:
     """The same map for use inside a loop over time, where a linear layer's gradient is better taken after the loop."""
-    return loop_linear(layer.bias, layer.weight) if isinstance(layer, nn.Linear) else layer
+    plain = is_plain_linear(layer) and layer.bias is not None
+    return loop_linear(layer.bias, layer.weight) if plain else layer  # type: ignore[arg-type]
 
 
 def chain(*maps: Map) -> Map:
@@ -96,7 +107,8 @@ class Conditional(nn.Module):
     """A distribution given a context: subclasses implement ``forward(context)``.
 
     Args:
-        reads: the names of the fields of `Context` that `gather` puts together.
+        reads: the names of the fields of `Context` that `gather` puts together. Where the path form scores a whole
+            path, a context has these fields and no others.
     """
 
     def __init__(self, *reads: str) -> None:
@@ -174,10 +186,11 @@ class PerceptronConditional(Conditional):
         """As of any conditional; the first layer's products with the known fields are done for all steps at once."""
         fields = present(known)
         early, late = ([name for name in self.reads if (name in fields) is there] for there in (True, False))
-        if not (early and late):
+        first, *rest = layers(self.network)
+        own = type(self).forward is PerceptronConditional.forward and is_plain(self) and is_plain(self.network)
+        if not (early and late and own and is_plain_linear(first)):
             yield from super().over_steps(known)
             return
-        first, *rest = layers(self.network)
         weights = dict(zip(self.reads, first.weight.split(list(self.sizes.values()), 1), strict=True))
         weight = weights[late[0]] if len(late) == 1 else torch.cat([weights[name] for name in late], 1)
         bases = [linear(fields[name], weights[name]) for name in early[1:]]

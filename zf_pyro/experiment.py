@@ -241,7 +241,8 @@ def evaluation_file(num_particles: int) -> str:
 
 def identity(config: Config) -> dict[str, Any]:
     """What a file of results begins with."""
-    return {name: getattr(config, name) for name in ("dataset", "preset", "seed", "device")}
+    named = {name: getattr(config, name) for name in ("dataset", "preset", "seed", "device")}
+    return {**named, "form": config.training.form}
 
 
 def write_outcome(

@@ -39,8 +39,9 @@ def add_product(base: Tensor, x: Tensor, transposed: Tensor) -> Tensor:
 def loop_linear(base: Tensor, weight: Tensor) -> Map:
     """The map x_t -> base_t + W x_t, to be called for t = 1 .. T in this order, (..., B, inputs) to (..., B, outputs).
 
-    The gradient is that of the formula, and cannot be differentiated once more. Under autocast, which this does not
-    serve, it is left to automatic differentiation.
+    The gradient is that of the formula, and cannot be differentiated once more. What it needs is kept as long as the
+    graph, that is, until the loss is let go. Under autocast, which this does not serve, and for small weights it is
+    left to automatic differentiation.
 
     Args:
         base: (..., T, B, outputs), or a bias (outputs,) for every step.
@@ -50,9 +51,9 @@ def loop_linear(base: Tensor, weight: Tensor) -> Map:
     if plain or weight.numel() < LARGE:
         bases, transposed = each_step(base), weight.t()
         return lambda x: add_product(next(bases), x, transposed)
-    record = Record(base.detach(), weight.detach())
+    record, bases = Record(weight.detach()), each_step(base.detach())
     token = Collect.apply(record, base, weight)
-    return lambda x: Step.apply(record, token, x)
+    return lambda x: Step.apply(record, token, next(bases), x)
 
 
 def each_step(base: Tensor) -> Iterator[Tensor]:
@@ -63,12 +64,12 @@ def each_step(base: Tensor) -> Iterator[Tensor]:
 class Record:
     """What the steps of a loop leave for the node behind them. Nothing here holds on to a graph."""
 
-    def __init__(self, base: Tensor, weight: Tensor) -> None:
-        self.weight = weight
-        self.bases = each_step(base)
+    def __init__(self, weight: Tensor) -> None:
+        self.weight, self.weight_version = weight, weight._version
         self.inputs: list[Tensor] = []
+        self.versions: list[int] = []
         self.gradients: dict[int, Tensor] = {}
-        self.versions = [weight._version]
+        self.backward_pass = -1
 
     def add(self, x: Tensor) -> int:
         """Take in the input of the next step; returns its index."""
@@ -76,10 +77,14 @@ class Record:
         self.versions.append(x._version)
         return len(self.inputs) - 1
 
-    def check_versions(self) -> None:
-        """Refuse to go backward over numbers that were written over, as automatic differentiation does."""
-        if self.versions != [tensor._version for tensor in (self.weight, *self.inputs)]:
-            raise RuntimeError("a weight or an input of a loop was changed in place before its gradient was taken")
+    def leave(self, step: int, gradient: Tensor) -> None:
+        """Take in the gradient of a step; those of an earlier backward pass are forgotten."""
+        current = torch._C._current_graph_task_id()
+        if current != self.backward_pass:
+            self.gradients.clear()
+            self.backward_pass = current
+        self.gradients[step] = gradient
+        require_unchanged(self.weight._version == self.weight_version)
 
     def take_gradients(self) -> Tensor:
         """The gradients of all steps, (..., T, B, outputs), those of unused steps zero."""
@@ -87,6 +92,17 @@ class Record:
         gradients = torch.stack([self.gradients.get(t, zeros) for t in range(len(self.inputs))], -3)
         self.gradients.clear()
         return gradients
+
+    def stack_inputs(self) -> Tensor:
+        """The inputs of all steps, (..., T, B, inputs)."""
+        require_unchanged(self.versions == [x._version for x in self.inputs])
+        return torch.stack(self.inputs, -3)
+
+
+def require_unchanged(unchanged: bool) -> None:
+    """Refuse to go backward over numbers that were written over, as automatic differentiation does."""
+    if not unchanged:
+        raise RuntimeError("a weight or an input of a loop was changed in place before its gradient was taken")
 
 
 class Collect(Function):
@@ -99,14 +115,13 @@ class Collect(Function):
         return weight.new_empty(())
 
     @staticmethod
-    def backward(ctx: Any, _: Tensor) -> tuple[None, Tensor, Tensor]:
+    def backward(ctx: Any, _: Tensor) -> tuple[None, Tensor, Tensor | None]:
         """The gradients of base and weight."""
         refuse_second_derivatives()
-        record = ctx.record
-        record.check_versions()
-        gradients = record.take_gradients()
-        inputs = torch.stack(record.inputs, -3)
-        weight = gradients.flatten(0, -2).t() @ inputs.flatten(0, -2)
+        gradients = ctx.record.take_gradients()
+        weight = None
+        if ctx.needs_input_grad[2]:
+            weight = gradients.flatten(0, -2).t() @ ctx.record.stack_inputs().flatten(0, -2)
         return None, gradients.sum_to_size(ctx.shape), weight
 
 
@@ -114,25 +129,24 @@ class Step(Function):
     """One step of the loop."""
 
     @staticmethod
-    def forward(ctx: Any, record: Record, token: Tensor, x: Tensor) -> Tensor:
+    def forward(ctx: Any, record: Record, token: Tensor, base: Tensor, x: Tensor) -> Tensor:
         """The sum base_t + W x_t."""
         ctx.record, ctx.t = record, record.add(x)
-        base = next(record.bases)
         if few_rows(x, record.weight):
             return base + (record.weight @ x.t()).t()
         return add_linear(base, x, record.weight)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[None, None, Tensor | None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, None, None, Tensor | None]:
         """The gradient of x_t."""
         refuse_second_derivatives()
-        ctx.record.gradients[ctx.t] = gradient
+        ctx.record.leave(ctx.t, gradient)
         weight = ctx.record.weight
-        if not ctx.needs_input_grad[2]:
-            return None, None, None
+        if not ctx.needs_input_grad[3]:
+            return None, None, None, None
         if few_rows(gradient, weight):
-            return None, None, (weight.t() @ gradient.t()).t().contiguous()
-        return None, None, gradient @ weight
+            return None, None, None, (weight.t() @ gradient.t()).t().contiguous()
+        return None, None, None, gradient @ weight
 
 
 def refuse_second_derivatives() -> None:

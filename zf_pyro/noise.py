@@ -6,11 +6,15 @@ from collections.abc import Callable
 from functools import singledispatch
 from typing import Any
 
+import pyro.distributions as dist
 import torch
 from pyro.distributions.torch_distribution import MaskedDistribution
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
+
+NORMALS = (Normal, dist.Normal)
+"""The normal law itself; a subclass may have a density of its own."""
 
 Standard = Callable[[Tensor], Tensor]
 """Gives standard normal numbers of a tensor's shape, type and device."""
@@ -28,7 +32,7 @@ def reparametrised(law: Distribution, standard: Standard) -> Tensor:
 
 @reparametrised.register
 def _normal(law: Normal, standard: Standard) -> Tensor:
-    return torch.addcmul(law.loc, law.scale, standard(law.loc))
+    return torch.addcmul(law.loc, law.scale, standard(law.loc)) if type(law) in NORMALS else law.rsample()
 
 
 @reparametrised.register(Independent)
@@ -55,6 +59,8 @@ def uses_standard_normal(law: Any) -> bool:
     """Whether `reparametrised` draws from `law` through standard normal numbers."""
     while isinstance(law, Independent | MaskedDistribution):
         law = law.base_dist
+    if isinstance(law, Normal):
+        return type(law) in NORMALS
     return reparametrised.dispatch(type(law)) is not reparametrised.dispatch(Distribution)
 
 
@@ -62,7 +68,7 @@ class noise(Messenger):
     """Inside, latent variables are drawn from one stream of standard normal numbers, a step after the other.
 
     The step form and the path form of the same programs then draw the same z_1..z_T, particle by particle. Sites whose
-    law is not made from normal numbers are drawn as ever.
+    law is not made from normal numbers are drawn as ever. It stands outside of all plates.
 
     Args:
         seed: of the stream, which begins anew at every entry.

@@ -111,6 +111,8 @@ class PathDistribution(TorchDistribution):
         law = stack_laws(path.laws[0], path.laws) if path.laws else None
         if law is None:
             law = self.conditional(steps.context(self.conditional.reads)._replace(**present(self.known)))
+            shape = torch.broadcast_shapes(law.batch_shape, self.real.shape)
+            law = law if law.batch_shape == shape else law.expand(shape)
         return Stepwise(law, self.real)
 
     def log_probs(self, value: Tensor) -> Tensor:

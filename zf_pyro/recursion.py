@@ -37,7 +37,8 @@ class Steps:
             parts = self.features if name == "feature" else [getattr(each, name) for each in self.contexts]
             if parts[0] is None:
                 return None
-            self.fields[name] = torch.stack(parts, -3) if name == "feature" else self.put_together(parts)
+            with torch.set_grad_enabled(any(part.requires_grad for part in parts)):
+                self.fields[name] = torch.stack(parts, -3) if name == "feature" else self.put_together(parts)
         return self.fields[name]
 
     def put_together(self, parts: list[Tensor]) -> Tensor:
@@ -54,13 +55,25 @@ class Path:
     """A path, (..., B, T, Z), what the recursion made of it, and the laws that its steps were drawn from, if any."""
 
     value: Tensor
-    version: int
     steps: Steps
     laws: list[TorchDistribution]
+    version: int
+    with_gradients: bool
+
+    @classmethod
+    def now(cls, value: Tensor, steps: Steps, laws: list[TorchDistribution]) -> Path:
+        """A path just run along."""
+        return cls(value, steps, laws, version(value), torch.is_grad_enabled())
 
     def is_of(self, value: Tensor) -> bool:
-        """Whether `value` is the very tensor, and nothing was written into it since."""
-        return value is self.value and value._version == self.version
+        """Whether `value` is the very tensor, not written into since, and gradients are there where they are wanted."""
+        wanted = self.with_gradients or not torch.is_grad_enabled()
+        return value is self.value and version(value) == self.version and wanted
+
+
+def version(tensor: Tensor) -> int:
+    """How often a tensor was written into; tensors made in inference mode do not count."""
+    return 0 if tensor.is_inference() else tensor._version
 
 
 class PathStates:
@@ -86,13 +99,14 @@ class PathStates:
         self.program, self.transition, self.embed = program, transition, embed
         self.num_sequences, self.inputs = num_sequences, inputs
         self.path: Path | None = None
-        self.parameters = [(parameter, parameter._version) for parameter in program.parameters()]
+        self.parameters = [(parameter, version(parameter)) for parameter in program.parameters()]
         self.with_gradients = torch.is_grad_enabled()
 
     @cached_property
     def embedded(self) -> Tensor:
         """embed(u_1)..embed(u_T), (..., T, B, E)."""
-        return self.embed()
+        with torch.set_grad_enabled(self.with_gradients):
+            return self.embed()
 
     @property
     def first_context(self) -> Context:
@@ -142,15 +156,17 @@ class PathStates:
 
         latents, along = self.run(choose, shape)
         value = torch.stack(latents, -3).transpose(-2, -3)
-        self.path = Path(value, value._version, along, laws)
+        self.path = Path.now(value, along, laws)
         return value
 
     def along(self, value: Tensor) -> Steps:
         """The contexts and features along a path (..., B, T, Z): those at hand, if it is the very tensor, else anew."""
         if self.path is None or not self.path.is_of(value):
-            latents = iter(value.unbind(-2))
-            _, steps = self.run(lambda context: next(latents), value.shape[:-2])
-            self.path = Path(value, value._version, steps, [])
+            particles = self.embedded.shape[:-3]
+            shape = torch.broadcast_shapes(value.shape[:-2], (*particles, self.num_sequences))
+            latents = iter(value.expand(*shape, *value.shape[-2:]).unbind(-2))
+            _, steps = self.run(lambda context: next(latents), shape)
+            self.path = Path.now(value, steps, [])
         return self.path.steps
 
     def adopt(self, other: PathStates, value: Tensor) -> None:

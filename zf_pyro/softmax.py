@@ -39,5 +39,6 @@ class Softmax(dist.Categorical):
         """Log softmax(scores)[value], in nats; value is of integers and broadcasts with the batch shape."""
         shape = torch.broadcast_shapes(value.shape, self.batch_shape)
         scores = self.scores.expand(*shape, self._num_events).reshape(-1, self._num_events)
-        loss = cross_entropy(scores, value.expand(shape).reshape(-1).long(), reduction="none")
+        targets = value.expand(shape).reshape(-1).long()
+        loss = cross_entropy(scores, targets, reduction="none", ignore_index=torch.iinfo(torch.int64).min)
         return -loss.reshape(shape)

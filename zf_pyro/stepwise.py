@@ -11,6 +11,8 @@ from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
 from torch.distributions import Independent, Normal, kl_divergence, register_kl
 
+from zf_pyro.noise import NORMALS
+
 
 class Stepwise(TorchDistribution):
     """Laws of T steps, independent given what each was made from, as one law of sequences.
@@ -93,7 +95,9 @@ def stack_laws(first: Any, laws: list[Any], dim: int = -2) -> TorchDistribution 
 
 
 @stack_laws.register
-def _normals(first: Normal, laws: list[Any], dim: int = -2) -> TorchDistribution:
+def _normals(first: Normal, laws: list[Any], dim: int = -2) -> TorchDistribution | None:
+    if any(type(law) not in NORMALS for law in laws):
+        return None
     return dist.Normal(torch.stack([law.loc for law in laws], dim), torch.stack([law.scale for law in laws], dim))
 
 

@@ -16,8 +16,8 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from zf_pyro.conditionals import ClippedLeakyReLU, Context, chain, in_loop, layers
-from zf_pyro.loops import add_linear, loop_linear
+from zf_pyro.conditionals import ClippedLeakyReLU, Context, chain, in_loop, is_plain, is_plain_linear, layers
+from zf_pyro.loops import loop_linear
 
 RecurrentInit = Literal["orthogonal", "uniform"]
 
@@ -117,13 +117,13 @@ class LSTMTransition(Transition):
 
     def gates(self, from_input: Tensor, latent: Tensor, hidden: Tensor) -> Tensor:
         """The gates of one step."""
-        *first, last = layers(self.from_latent)
-        gates = add_linear(from_input, chain(*first)(latent), last.weight)
-        return add_linear(gates, hidden, self.recurrent.weight)
+        return from_input + self.from_latent(latent) + self.recurrent(hidden)
 
     def over_steps(self, embedded: Tensor) -> Iterable[Prepared]:
         """As `prepare`, a step at a time for (..., T, B, E), with the weights' gradients taken after the loop."""
         *first, last = layers(self.from_latent)
+        if not (is_plain(self.from_latent) and is_plain_linear(last) and is_plain_linear(self.recurrent)):
+            return super().over_steps(embedded)
         latent_layers = chain(*map(in_loop, first))
         weight = torch.cat([last.weight, self.recurrent.weight], 1)
         product = loop_linear(self.from_input(embedded), weight)

@@ -63,6 +63,7 @@ def peak_memory(task: Mapping[str, Any]) -> float:
 def growth(program: Callable[[], object], device: torch.device) -> float:
     """The memory, MiB, that a program adds to this process at its peak, or to the GPU's."""
     if device.type == "cuda":
+        wait(device)  # which starts CUDA in a fresh process
         torch.cuda.reset_peak_memory_stats(device)
         program()
         return torch.cuda.max_memory_allocated(device) / MIB

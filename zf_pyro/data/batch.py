@@ -16,7 +16,7 @@ class SequenceBatch:
     (x_t). Padding holds a legal value (zero), never NaN, and ``mask`` is False there.
 
     Attributes:
-        inputs: (T, B) integers or (T, B, D) reals. The step form reads row 0 alone, the encoder none of them.
+        inputs: (T, B) integers or (T, B, D) reals. The model's step form reads row 0 alone, the encoder none of them.
         targets: of the same shape as ``inputs``, or None where the model is to generate.
         mask: (T, B) booleans, True at real steps, which come first in every sequence.
         first_input_is_data: whether u_1 was observed (a frame) or is a convention (a start symbol); only an observed
@@ -51,7 +51,7 @@ class SequenceBatch:
     def repeat_particles(self, num_particles: int) -> SequenceBatch:
         """K copies of every sequence, as a batch of K B sequences: particle k of sequence b is number k B + b.
 
-        What the programs return of it is (..., K, B) again after ``unflatten(-1, (K, B))``.
+        A score of each sequence, (..., K B), is (..., K, B) after ``unflatten(-1, (K, B))``.
         """
 
         def repeat(values: Tensor) -> Tensor:
