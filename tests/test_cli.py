@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 def test_a_run_from_beginning_to_end(finished):
     assert {path.name for path in finished.iterdir()} == set(runs.FILES)
     results = json.loads((finished / "results.json").read_text())
-    assert list(results) == ["dataset", "preset", "seed", "device", "steps", "num_parameters", "test"]
+    assert list(results) == ["dataset", "preset", "seed", "device", "form", "steps", "num_parameters", "test"]
     assert list(results["test"]) == [
         *("num_sequences", "num_steps", "elbo", "elbo_se", "iw_bound", "iw_bound_se", "num_particles", "kl"),
         *("perplexity_elbo", "perplexity", "unigram_perplexity"),

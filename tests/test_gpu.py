@@ -6,6 +6,7 @@ import torch
 from tests.test_training import make_trainer, run, saved_and_read
 from tests.tiny import all_parameters, tiny_batch, tiny_pair
 from zf_pyro import ZForcingELBO, estimate_bound, loops
+from zf_pyro.benchmark import measure, report
 from zf_pyro.noise import noise
 from zf_pyro.scopes import local_parameters
 
@@ -35,6 +36,12 @@ def test_the_estimate_leaves_the_random_state_of_the_gpu():
     first = estimate_bound(trainer.model, trainer.guide, [tiny_batch()], 5)
     assert torch.equal(torch.cuda.get_rng_state(), before)
     assert estimate_bound(trainer.model, trainer.guide, [tiny_batch()], 5) == first
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:0"])
+def test_the_benchmark_measures_the_memory_of_the_gpu(device):
+    task = report.task("text", "path_form", torch.device(device), steps=2)
+    assert measure.peak_memory(task) > 80  # parameters, gradients and Adam's moments
 
 
 @pytest.mark.parametrize("large", [0, 10**9])
