@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zf_pyro import loops
-from zf_pyro.loops import add_linear, loop_linear
+from zf_pyro.loops import add_product, loop_linear
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -168,6 +168,6 @@ def test_small_weights_are_left_to_automatic_differentiation(monkeypatch):
 
 @pytest.mark.parametrize("shape", [(3, 2), (5, 3, 2)])
 @pytest.mark.parametrize("base", [(4,), (3, 4)])
-def test_add_linear_of_any_leading_shape(shape, base):
+def test_add_product_of_any_leading_shape(shape, base):
     x, weight, added = torch.randn(*shape), torch.randn(4, 2), torch.randn(*base)
-    assert torch.allclose(add_linear(added, x, weight), added + x @ weight.T, atol=1e-6)
+    assert torch.allclose(add_product(added, x, weight.t()), added + x @ weight.T, atol=1e-6)

@@ -22,6 +22,7 @@ from zf_pyro.encoders import BackwardEncoder
 from zf_pyro.model import StochasticRNN
 from zf_pyro.paths import Form, PathDistribution, of_form, sample_path
 from zf_pyro.scopes import check_store
+from zf_pyro.stepwise import masked_sum
 from zf_pyro.terms import AUXILIARY, BACKWARD, record_term
 
 
@@ -168,8 +169,3 @@ def backward_term(backward: Conditional, batch: SequenceBatch, encoding: Tensor)
         return encoding.new_zeros(batch.num_sequences)
     scores = backward(Context(encoding=encoding[first:])).log_prob(batch.inputs[first:])
     return masked_sum(scores, batch.mask[first:])
-
-
-def masked_sum(scores: Tensor, mask: Tensor) -> Tensor:
-    """Sum scores (..., T, B) over the real steps of mask (T, B)."""
-    return scores.masked_fill(~mask, 0.0).sum(-2)

@@ -20,19 +20,14 @@ LARGE = 2**17
 """Weights below this size are left to automatic differentiation, which is as fast for them (docs/performance.md)."""
 
 
-def add_linear(base: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+def add_product(base: Tensor, x: Tensor, transposed: Tensor) -> Tensor:
     """The sum base + W x, (..., B, outputs).
 
     Args:
         base: (..., B, outputs), or a bias (outputs,).
         x: (..., B, inputs).
-        weight: W, (outputs, inputs).
+        transposed: W^T, (inputs, outputs): inside a loop, W is transposed once.
     """
-    return add_product(base, x, weight.t())
-
-
-def add_product(base: Tensor, x: Tensor, transposed: Tensor) -> Tensor:
-    """As `add_linear`, for W^T, (inputs, outputs): inside a loop, W is then transposed once."""
     return torch.addmm(base, x, transposed) if x.dim() == 2 >= base.dim() else base + x @ transposed
 
 
@@ -134,7 +129,7 @@ class Step(Function):
         ctx.record, ctx.t = record, record.add(x)
         if few_rows(x, record.weight):
             return base + (record.weight @ x.t()).t()
-        return add_linear(base, x, record.weight)
+        return add_product(base, x, record.weight.t())
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[None, None, None, Tensor | None]:

@@ -77,7 +77,12 @@ def kl_stepwise(q: Stepwise, p: Stepwise) -> Tensor:
     Raises:
         NotImplementedError: there is no closed form for the laws of a step.
     """
-    return kl_divergence(q.law, p.law).masked_fill(~q.real, 0.0).sum(-2)
+    return masked_sum(kl_divergence(q.law, p.law), q.real)
+
+
+def masked_sum(scores: Tensor, mask: Tensor) -> Tensor:
+    """Sum scores (..., T, B) over the real steps of mask (T, B)."""
+    return scores.masked_fill(~mask, 0.0).sum(-2)
 
 
 @singledispatch

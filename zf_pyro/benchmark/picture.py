@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+
+from zf_pyro.files import write_atomically
 
 PANELS = {"steps": "T, a training step at pixels' sizes", "particles": "K, importance weights at text's sizes"}
 
@@ -16,8 +18,8 @@ def draw(figures: dict[str, Any], picture: Path) -> None:
     Raises:
         OSError: the picture cannot be written.
     """
-    figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
-    for axis, (name, label) in zip(axes, PANELS.items(), strict=True):
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    for axis, (name, label) in zip(figure.subplots(1, 2), PANELS.items(), strict=True):
         points = figures[name]
         over = list(points)
         other = axis.twinx()
@@ -28,5 +30,4 @@ def draw(figures: dict[str, Any], picture: Path) -> None:
         other.set_ylabel("peak memory, MiB")
         other.set_ylim(10, 10_000)
         axis.legend(handles=lines)
-    figure.savefig(picture, dpi=120)
-    plt.close(figure)
+    write_atomically(picture, lambda file: figure.savefig(file, format="png", dpi=120))
