@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import zf_pyro
-from tests.toy_runs import SMALL
+from tests.toy_runs import SMALL, TEXT_FILES
 from zf_pyro import experiment, runs
 from zf_pyro.config import override
 from zf_pyro.presets import PRESETS
@@ -23,22 +23,24 @@ ROOT = Path(__file__).parents[1]
 
 
 def test_a_run_from_beginning_to_end(finished):
-    assert {path.name for path in finished.iterdir()} == set(runs.FILES)
+    assert {path.name for path in finished.iterdir()} == TEXT_FILES
     results = json.loads((finished / "results.json").read_text())
-    assert list(results) == ["dataset", "preset", "seed", "device", "form", "steps", "num_parameters", "test"]
+    assert list(results) == [
+        *("dataset", "preset", "seed", "device", "form", "sequence", "step", "steps", "num_parameters", "test"),
+    ]
     assert list(results["test"]) == [
         *("num_sequences", "num_steps", "elbo", "elbo_se", "iw_bound", "iw_bound_se", "num_particles", "kl"),
-        *("perplexity_elbo", "perplexity", "unigram_perplexity"),
+        *("elbo_per_step", "iw_bound_per_step", "marginal", "perplexity_elbo", "perplexity", "unigram_perplexity"),
     ]
     assert results["steps"] == 8
     assert results["test"]["num_sequences"] == 10
     assert results["test"]["elbo"] <= results["test"]["iw_bound"] < 0
     assert results["test"]["perplexity"] <= results["test"]["perplexity_elbo"]
-    model, guide, config, vocabulary = zf_pyro.load(finished)
+    model, guide, config, observation, vocabulary = zf_pyro.load(finished)
     sizes = sum(p.numel() for module in (model, guide) for p in module.parameters())
     assert results["num_parameters"] == sizes
     assert config.training.max_steps == 8
-    assert len(vocabulary) == len((finished / "vocabulary.txt").read_text().splitlines())
+    assert observation.size == len(vocabulary) == len((finished / "vocabulary.txt").read_text().splitlines())
     lines = list(runs.read_metrics(finished))
     assert [line["step"] for line in lines if "loss" in line] == list(range(1, 9))
     assert [line["step"] for line in lines if "valid_elbo" in line] == [4, 8]
@@ -149,7 +151,7 @@ def test_evaluation_on_other_text_is_refused(zf, reviews, finished):
     reviews.write_text(reviews.read_text().replace("story", "novel"))
     status, _, error = zf("evaluate", finished, "--num-particles", 3)
     assert (status, error.count("\n")) == (2, 1)
-    assert "not the text that" in error
+    assert "not the data that" in error
 
 
 class InterruptAt:

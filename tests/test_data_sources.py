@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.shared import shared_file
-from zf_pyro.data.sources import Document, read_documents, samples_file, source_files
+from zf_pyro.data.text.sources import Document, read_documents, samples_file, source_files
 from zf_pyro.errors import InputError
 
 TEXTS = ["A fine film.<br />See it!", "Trop long, très triste.", "so-so \u2028 \x85 story"]
@@ -50,7 +50,7 @@ def make_reviews(root, unsup=True):
             text = f"A {label} review to {split}."
             (folder / "0_9.txt").write_text(text)
             (folder / "._0_9.txt").write_bytes(b"\x00\xff")
-            expected.add(Document(text, split == "test"))
+            expected.add(Document(text, split))
         (root / split / f"urls_{label}.txt").write_text("http://www.imdb.com/title/tt0064354/usercomments\n")
     if unsup:
         (root / "train" / "unsup").mkdir()
@@ -83,7 +83,7 @@ def test_structured_files(tmp_path, name, content, packer):
     path = tmp_path / (name + suffix)
     path.write_bytes(packer(content))
     assert texts(path) == TEXTS
-    assert {document.test for document in read_documents(path)} == {None}
+    assert {document.split for document in read_documents(path)} == {None}
     assert source_files(path) == [path]
 
 
@@ -125,7 +125,7 @@ def test_review_folder(tmp_path, given):
 def test_half_of_the_review_folder_is_split_anew(tmp_path):
     make_reviews(tmp_path / "aclImdb")
     found = list(read_documents(tmp_path / "aclImdb" / "train"))
-    assert {document.test for document in found} == {None}
+    assert {document.split for document in found} == {None}
     assert len(found) == 2
 
 

@@ -15,9 +15,7 @@ from hypothesis import strategies as st
 
 from tests.shared import shared_file
 from zf_pyro.data import cache as cache_module
-from zf_pyro.data import text as text_module
-from zf_pyro.data.encode import encode
-from zf_pyro.data.sources import Document
+from zf_pyro.data.cache import default_cache
 from zf_pyro.data.text import (
     END,
     PAD,
@@ -28,10 +26,12 @@ from zf_pyro.data.text import (
     TextSettings,
     Vocabulary,
     collate,
-    default_cache,
     load_text,
 )
-from zf_pyro.data.tokens import clean, normal_form, sentences, short_sentences, words
+from zf_pyro.data.text import load as text_module
+from zf_pyro.data.text.encode import encode
+from zf_pyro.data.text.sources import Document
+from zf_pyro.data.text.tokens import clean, normal_form, sentences, short_sentences, words
 from zf_pyro.errors import InputError
 
 SMALL = TextSettings(min_tokens=2, max_tokens=8, min_count=1)
@@ -90,7 +90,7 @@ def test_words_are_those_of_word_tokenize():
 
 def test_short_sentences_keeps_both_limits():
     text = "One two. One two three. One two three four. Five words are too many here."
-    assert [len(found) for found in short_sentences(text, 4, 5)] == [4, 5]
+    assert [len(found.words) for found in short_sentences(text, 4, 5)] == [4, 5]
 
 
 ANY_TEXT = st.text(
@@ -216,22 +216,23 @@ def test_corpus(reviews):
 
 def test_large_vocabulary_needs_wider_numbers():
     text = ". ".join(" ".join(f"w{j}" for j in range(i, i + 250)).title() for i in range(0, 66_000, 250))
-    documents = [Document(text, False), Document(text + ". Again so.", False), Document("A b c d.", True)]
+    documents = [Document(text, "train"), Document(text + ". Again so.", "train"), Document("A b c d.", "test")]
     with_all = TextSettings(min_tokens=2, max_tokens=300, min_count=1, vocabulary_size=100_000)
     encoded = encode(documents, with_all, "test")
     assert len(encoded.vocabulary) > 1 << 16
     assert encoded.splits["train"].tokens.dtype == np.int32
 
 
-def test_unigram_perplexity_is_that_of_smoothed_counts(reviews):
+def test_the_marginal_score_is_that_of_smoothed_counts(reviews):
     corpus = load_text(reviews, SMALL)
     num_words = len(corpus.vocabulary)
     total = corpus.train.num_tokens + num_words - 2
+    chosen = np.array([3, 0, 7])
     nats = 0.0
-    for sentence in corpus.test:
-        for target in [*sentence, END]:
-            nats -= np.log((corpus.unigram_counts[target] + 1) / total)
-    assert corpus.unigram_perplexity(corpus.test) == pytest.approx(np.exp(nats / corpus.test.num_tokens))
+    for i in chosen:
+        for target in [*corpus.test[int(i)], END]:
+            nats += np.log((corpus.unigram_counts[target] + 1) / total)
+    assert corpus.marginal_score(chosen) == pytest.approx(nats / 3)
 
 
 def test_splits_do_not_depend_on_the_order_of_documents(tmp_path):
@@ -262,7 +263,11 @@ def test_vocabulary_is_counted_on_training_alone(reviews):
 
 
 def test_word_of_test_alone_is_unknown(tmp_path):
-    documents = [Document("A plain film.", False), Document("A plain plot.", False), Document("A plain zebra.", True)]
+    documents = [
+        Document("A plain film.", "train"),
+        Document("A plain plot.", "train"),
+        Document("A plain zebra.", "test"),
+    ]
     vocabulary, splits = encode(documents, SMALL, "test")
     assert "zebra" not in vocabulary.words
     assert vocabulary.decode(splits["test"].tokens) == "a plain <unk> ."
@@ -293,12 +298,12 @@ def test_official_test_is_kept(tmp_path):
 @pytest.mark.parametrize(
     ("documents", "said"),
     [
-        ([("Too short.", None)] * 9, "no sentence of 5 to 16 tokens"),
+        ([("Too short.", None)] * 9, "no sentence of 5 to 16 words"),
         ([("One film is quite enough.", None), ("Two films are quite enough.", None)], "2 documents .* at least 3"),
         ([("The same film once more.", None)] * 9, "1 documents .* at least 3"),
-        ([("A film to learn from.", False), ("No.", True)], "1 training and 0 test"),
-        ([("A film to learn from.", False), ("A film to test on.", True)], "1 training and 1 test"),
-        ([("A film to test on.", True), ("Another film to test on.", True)], "0 training and 2 test"),
+        ([("A film to learn from.", "train"), ("No.", "test")], "1 training and 0 test"),
+        ([("A film to learn from.", "train"), ("A film to test on.", "test")], "1 training and 1 test"),
+        ([("A film to test on.", "test"), ("Another film to test on.", "test")], "0 training and 2 test"),
     ],
 )
 def test_too_little_text(documents, said):
@@ -408,7 +413,7 @@ def damage_by_zeros(path):
 
 
 @pytest.mark.parametrize("damage", [damage_by_removal, damage_by_cutting, damage_by_zeros])
-@pytest.mark.parametrize("name", ["meta.json", "vocabulary.txt", "train_tokens.npy", "test_offsets.npy"])
+@pytest.mark.parametrize("name", ["meta.json", "train_tokens.npy", "test_offsets.npy"])
 def test_damaged_entry_is_built_again(reviews, own_cache, name, damage):
     first = split_texts(load_text(reviews, SMALL))
     (entry,) = (own_cache / "text").iterdir()
@@ -443,11 +448,11 @@ def test_interrupted_build_leaves_nothing(reviews, own_cache, monkeypatch):
 def test_another_process_that_was_faster_is_left_alone(reviews, own_cache, monkeypatch):
     slow = cache_module._publish
 
-    def overtaken(building, entry):
+    def overtaken(building, entry, made_with):
         monkeypatch.setattr(cache_module, "_publish", slow)
         load_text(reviews, SMALL)
         before = (entry / "meta.json").stat()
-        slow(building, entry)
+        slow(building, entry, made_with)
         assert (entry / "meta.json").stat() == before
 
     monkeypatch.setattr(cache_module, "_publish", overtaken)
@@ -461,7 +466,7 @@ def test_another_process_that_was_faster_is_left_alone(reviews, own_cache, monke
     [
         ("a.jsonl", b"", "empty"),
         ("a.jsonl", b'{"text": "A film."}\n{', "line 2: broken JSON"),
-        ("a.txt", b"Short.\nShort too.\nMe too.\n", "no sentence of 5 to 16 tokens"),
+        ("a.txt", b"Short.\nShort too.\nMe too.\n", "no sentence of 5 to 16 words"),
         ("a.gz", b"\x1f\x8b\x08", "truncated or damaged"),
         (None, b"", "no such file or folder"),
     ],
@@ -589,4 +594,5 @@ def test_shared_sentences():
     corpus = load_text(path, TextSettings())
     assert [len(split) for split in (corpus.train, corpus.valid, corpus.test)] == [3815, 224, 436]
     assert len(corpus.vocabulary) == 3059
-    assert corpus.unigram_perplexity(corpus.test) == pytest.approx(168.5, abs=0.1)
+    nats = corpus.marginal_score(np.arange(436)) * 436 / corpus.test.num_tokens
+    assert np.exp(-nats) == pytest.approx(168.5, abs=0.1)

@@ -11,8 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from zf_pyro.data import download
-from zf_pyro.data.download import fetch
+from zf_pyro.data.text import download
+from zf_pyro.data.text.download import fetch
 from zf_pyro.errors import InputError
 
 CONTENT = random.Random(0).randbytes(300_000)

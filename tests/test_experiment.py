@@ -104,7 +104,7 @@ def test_another_test_split_is_noticed(run_py, zf, official, tmp_path):
     first.write_text(first.read_text().replace("film", "actor"))
     status, _, error = zf("evaluate", folder, "--num-particles", 2)
     assert (status, error.count("\n")) == (2, 1)
-    assert "not the text that" in error
+    assert "not the data that" in error
 
 
 def test_a_run_and_its_text_may_move(zf, reviews, finished, tmp_path):

@@ -14,8 +14,9 @@ from pyro.infer import SVI
 
 from tests.tiny import SIZES, VOCABULARY, all_parameters, padded
 from zf_pyro import LinearSchedule, ZForcingELBO
-from zf_pyro.build import build_text
+from zf_pyro.build import build
 from zf_pyro.config import Config, ModelConfig, ObjectiveConfig, TrainingConfig
+from zf_pyro.data.corpus import Observation
 from zf_pyro.data.loader import epoch_batches, ordered_batches, subset
 from zf_pyro.training import Trainer, TrainingError
 
@@ -30,6 +31,9 @@ class Words:
     @property
     def lengths(self):
         return np.array([len(sentence) for sentence in self.words])
+
+    def of_epoch(self, seed, epoch):
+        return self
 
     def batch(self, indices):
         words = [self.words[i] for i in indices]
@@ -46,7 +50,7 @@ def make_trainer(seed=0, train=40, device="cpu", objective=None, **options):
         training=TrainingConfig(**{"batch_size": 8, "epochs": 2, "validation_particles": 2, **options}),
     )
     pyro.set_rng_seed(seed)
-    model, guide = build_text(config.model, VOCABULARY)
+    model, guide = build(config.model, Observation("categorical", VOCABULARY))
     return Trainer(model.to(device), guide.to(device), config, Words(train, 1), Words(12, 2))
 
 

@@ -8,12 +8,12 @@ import shutil
 import pytest
 import torch
 
-from tests.toy_runs import SMALL
+from tests.toy_runs import SMALL, TEXT_FILES
 from zf_pyro import files, runs
 
 BAD_OPTIONS = {
     "data set": (["--dataset", "imbd"], "near names: imdb"),
-    "no data set": ([], "--dataset imdb"),
+    "no data set": ([], "by --dataset: imdb, text, mnist"),
     "preset": (["--dataset", "imdb", "--preset", "papper"], "near names: paper"),
     "field": (["--dataset", "imdb", "--set", "hiden_size=3"], "near names: hidden_size"),
     "no value": (["--dataset", "imdb", "--set", "hidden_size"], "FIELD=VALUE"),
@@ -219,7 +219,7 @@ def test_force_removes_the_whole_old_run_and_nothing_else(run_py, zf, reviews, f
     (finished / "notes.md").write_text("mine")
     arguments = ["--dataset", "imdb", "--data", reviews, "--max-steps", 1, "--output", finished, "--force", *SMALL]
     assert run_py(*arguments)[0] == 0
-    assert {path.name for path in finished.iterdir()} == {*runs.FILES, "notes.md"}
+    assert {path.name for path in finished.iterdir()} == {*TEXT_FILES, "notes.md"}
 
 
 def test_force_does_not_take_a_project_for_a_run(run_py, reviews, tmp_path):
@@ -245,7 +245,7 @@ def test_a_disk_that_fills_while_training(run_py, reviews, tmp_path, monkeypatch
 
     def fsync(descriptor):
         calls.append(descriptor)
-        if len(calls) == 3:  # config.toml, the first checkpoint, the second
+        if len(calls) == 4:  # observation.json, config.toml, the first checkpoint, the second
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return real(descriptor)
 

@@ -4,8 +4,9 @@ import torch
 from torch import Tensor
 
 from zf_pyro import BackwardGuide, SequenceBatch, StochasticRNN
-from zf_pyro.build import build_text
+from zf_pyro.build import build
 from zf_pyro.config import ModelConfig
+from zf_pyro.data.corpus import Observation
 
 VOCABULARY = 20
 SIZES = {"embedding_size": 6, "hidden_size": 8, "latent_size": 3, "mlp_size": 5}
@@ -16,7 +17,8 @@ def tiny_pair(
 ) -> tuple[StochasticRNN, BackwardGuide]:
     """A text model of a few hundred parameters and its guide, larger weights than at initialisation."""
     torch.manual_seed(seed)
-    model, guide = build_text(ModelConfig(**SIZES, input_dropout=input_dropout, **options), VOCABULARY)  # type: ignore[arg-type]
+    config = ModelConfig(**SIZES, input_dropout=input_dropout, **options)  # type: ignore[arg-type]
+    model, guide = build(config, Observation("categorical", VOCABULARY))
     for module in (model.to(dtype), guide.to(dtype)):
         for parameter in module.parameters():
             parameter.data += 0.3 * torch.randn_like(parameter)

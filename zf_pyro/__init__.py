@@ -1,7 +1,7 @@
 """Z-Forcing, stochastic recurrent networks trained with a backward-running guide, in Pyro."""
 
 from zf_pyro.bounds import Bound, estimate_bound, importance_weights
-from zf_pyro.conditionals import Categorical, Conditional, Context, DiagonalGaussian
+from zf_pyro.conditionals import Bernoulli, Categorical, Conditional, Context, DiagonalGaussian
 from zf_pyro.data.batch import SequenceBatch
 from zf_pyro.encoders import BackwardEncoder
 from zf_pyro.errors import InputError
@@ -15,6 +15,7 @@ from zf_pyro.transitions import LSTMTransition
 __all__ = [
     "BackwardEncoder",
     "BackwardGuide",
+    "Bernoulli",
     "Bound",
     "Categorical",
     "Conditional",

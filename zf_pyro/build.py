@@ -6,20 +6,21 @@ from math import sqrt
 
 from torch import nn
 
-from zf_pyro.conditionals import Categorical, ClippedLeakyReLU, Conditional, DiagonalGaussian
+from zf_pyro.conditionals import Bernoulli, Categorical, ClippedLeakyReLU, Conditional, DiagonalGaussian
 from zf_pyro.config import ModelConfig
+from zf_pyro.data.corpus import Observation
 from zf_pyro.encoders import BackwardEncoder
 from zf_pyro.guides import BackwardGuide
 from zf_pyro.model import StochasticRNN
 from zf_pyro.transitions import LSTMTransition
 
 
-def build_text(config: ModelConfig, vocabulary_size: int) -> tuple[StochasticRNN, BackwardGuide]:
-    """Z-Forcing over a vocabulary, freshly initialised from PyTorch's random state.
+def build(config: ModelConfig, observation: Observation) -> tuple[StochasticRNN, BackwardGuide]:
+    """Z-Forcing over a kind of data, freshly initialised from PyTorch's random state.
 
     Args:
         config: sizes and numerics.
-        vocabulary_size: V, special words included.
+        observation: what stands at a step of the data.
     """
     embedded, hidden, latent, mlp = config.embedding_size, config.hidden_size, config.latent_size, config.mlp_size
     activation = ClippedLeakyReLU(config.activation_slope, config.activation_bound)
@@ -28,12 +29,12 @@ def build_text(config: ModelConfig, vocabulary_size: int) -> tuple[StochasticRNN
         return DiagonalGaussian(sizes, latent, hidden=mlp, clamp=config.parameter_clamp, activation=activation)
 
     emission = (
-        Categorical({"feature": hidden, "input": embedded}, vocabulary_size, hidden=mlp, activation=activation)
+        build_output(config, observation, {"feature": hidden, "input": embedded}, mlp)
         if config.emission_skip
-        else Categorical({"feature": hidden}, vocabulary_size)
+        else build_output(config, observation, {"feature": hidden})
     )
     model = StochasticRNN(
-        nn.Embedding(vocabulary_size, embedded),
+        build_embedding(config, observation),
         build_transition(config, activation),
         gaussian({"hidden": hidden}),
         emission,
@@ -44,11 +45,29 @@ def build_text(config: ModelConfig, vocabulary_size: int) -> tuple[StochasticRNN
         BackwardEncoder(embedded, hidden, recurrent_init=config.recurrent_init),
         gaussian({"hidden": hidden, "encoding": hidden}),
         auxiliary=build_auxiliary(config, activation),
-        backward=Categorical({"encoding": hidden}, vocabulary_size),
-        embedding=None if config.share_embedding else nn.Embedding(vocabulary_size, embedded),
+        backward=build_output(config, observation, {"encoding": hidden}),
+        embedding=None if config.share_embedding else build_embedding(config, observation),
         detach_auxiliary_target=config.detach_auxiliary_target,
     )
     return model, guide
+
+
+def build_embedding(config: ModelConfig, observation: Observation) -> nn.Module:
+    """embed(u_t): a vector for each class, or a linear map of bits or real numbers."""
+    kind = nn.Embedding if observation.law == "categorical" else nn.Linear
+    return kind(observation.size, config.embedding_size)
+
+
+def build_output(
+    config: ModelConfig, observation: Observation, sizes: dict[str, int], hidden: int | None = None
+) -> Conditional:
+    """The law of an observation, from some fields and perhaps a hidden layer: an emission, or the backward model."""
+    activation = ClippedLeakyReLU(config.activation_slope, config.activation_bound)
+    if observation.law == "gaussian":
+        clamp = config.parameter_clamp
+        return DiagonalGaussian(sizes, observation.size, hidden=hidden, clamp=clamp, activation=activation)
+    kind = Categorical if observation.law == "categorical" else Bernoulli
+    return kind(sizes, observation.size, hidden=hidden, activation=activation)
 
 
 def build_transition(config: ModelConfig, activation: nn.Module) -> LSTMTransition:

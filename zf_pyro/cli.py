@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,9 +16,10 @@ import torch
 from click.core import ParameterSource
 
 from zf_pyro import runs
-from zf_pyro.config import Config, override
-from zf_pyro.data.text import default_cache
+from zf_pyro.config import override
+from zf_pyro.data.datasets import DATASETS
 from zf_pyro.errors import InputError
+from zf_pyro.evaluation import told
 from zf_pyro.experiment import (
     Interrupted,
     choose_device,
@@ -28,10 +30,12 @@ from zf_pyro.experiment import (
     resume,
     start,
 )
-from zf_pyro.files import require_writable
+from zf_pyro.files import explained, require_writable
+from zf_pyro.options import configure, count_or_all, requested
 from zf_pyro.paths import Form
-from zf_pyro.presets import preset, read_config
+from zf_pyro.presets import preset
 from zf_pyro.scopes import prepare_torch
+from zf_pyro.summary import draw_some, table
 from zf_pyro.training import TrainingError
 
 FOLDER = click.Path(path_type=Path)
@@ -60,6 +64,30 @@ def exit_with(command: click.Command) -> None:
         sys.exit(130)
 
 
+def data_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that say where data is and how it is read."""
+    options = [
+        click.option("--data", type=FOLDER, help="Where it is [default for imdb: the cache, or the samples package]."),
+        click.option("--download", is_flag=True, help="imdb: fetch the official archive into the cache first."),
+        click.option("--level", type=click.Choice(["word", "char"]), help="Text: what a token is."),
+        click.option(
+            "--binarize",
+            type=click.Choice(["auto", "fixed", "dynamic", "threshold"]),
+            help="Images: the fixed set, drawn anew each epoch, or cut at half of the intensity [default: auto].",
+        ),
+        click.option(
+            "--set",
+            "fields",
+            multiple=True,
+            metavar="FIELD=VALUE",
+            help="Any field of zf_pyro/config.py, or of the data set's settings; may be repeated.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 @click.group()
 @click.version_option(package_name="zf_pyro")
 def cli() -> None:
@@ -67,9 +95,8 @@ def cli() -> None:
 
 
 @cli.command()
-@click.option("--dataset", help="The data set: imdb.")
-@click.option("--data", type=FOLDER, help="Where it is; without it, the cache and the samples package are looked in.")
-@click.option("--download", is_flag=True, help="Fetch the official archive into the cache first.")
+@click.option("--dataset", help=f"The data set: {', '.join(DATASETS)}.")
+@data_options
 @click.option("--preset", "preset_name", help="paper or quick [default: paper with a GPU, quick without].")
 @click.option("--config", "config_file", type=FOLDER, help="Start from a config.toml instead of a preset.")
 @click.option(
@@ -88,9 +115,6 @@ def cli() -> None:
 @click.option("--form", type=FORM, help="Of the programs: path, or step, which is the slower definition.")
 @click.option("--num-particles", type=int, help="Particles of the test.")
 @click.option("--eval-sequences", metavar="N|all", help="Test sequences to score.")
-@click.option(
-    "--set", "fields", multiple=True, metavar="FIELD=VALUE", help="Any field of zf_pyro/config.py; may be repeated."
-)
 def train(**options: Any) -> None:
     """Train a model, test it, and write the folder of the run."""
     prepare_torch()
@@ -108,21 +132,41 @@ def train(**options: Any) -> None:
     )
     if options["output"] is not None:
         runs.check_output(options["output"], force=options["force"])
-    click.echo(f"Reading the text; once read, it is kept in {default_cache()}")
-    corpus = open_corpus(config, download=options["download"])
-    config = replace(config, source=corpus.origin)
-    click.echo(f"Text: {corpus.source}")
+    corpus = open_corpus(config, click.echo, download=options["download"])
+    config = replace(config, source=corpus.origin, data=corpus.settings)
+    click.echo(f"Data: {corpus.source}")
     trainer = prepare(config, corpus)
     folder = runs.create_folder(config, options["output"], force=options["force"])
     click.echo(f"Run: {folder}")
     carry_out(folder, lambda: start(config, corpus, trainer, folder, click.echo))
 
 
+@cli.command("data")
+@click.argument("dataset")
+@data_options
+@click.option("--preset", "preset_name", default="quick", help="Whose settings to read it by [default: quick].")
+@click.option("--png", type=FOLDER, help="The picture to draw [default: DATASET.png].")
+@click.option("--force", is_flag=True, help="Overwrite --png.")
+def show_data(dataset: str, preset_name: str, png: Path | None, force: bool, **options: Any) -> None:
+    """Print what is in DATASET, split by split, and draw a few of its sequences."""
+    config = override(preset(dataset, preset_name), requested(options))
+    picture = Path(f"{dataset}.png") if png is None else png
+    if os.path.lexists(picture) and not force:
+        raise InputError(f"{picture} is there already; name another by --png, or --force overwrites it")
+    require_writable(picture.absolute().parent)
+    corpus = open_corpus(config, click.echo, download=options["download"])
+    for line in table(corpus):
+        click.echo(line)
+    with explained(f"cannot write {picture}"):
+        draw_some(corpus, picture)
+    click.echo(f"Drawn: {picture}")
+
+
 @cli.command()
 @click.argument("run", type=FOLDER)
 @click.option("--num-particles", type=int, help="K of the importance-weighted bound [default: as the run did].")
 @click.option("--eval-sequences", metavar="N|all", help="Test sequences to score [default: as the run did].")
-@click.option("--data", type=FOLDER, help="Where the run's text is now, if it has moved.")
+@click.option("--data", type=FOLDER, help="Where the run's data is now, if it has moved.")
 @click.option("--form", type=FORM, help="Of the programs [default: as the run did].")
 @click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
 def evaluate(
@@ -135,7 +179,7 @@ def evaluate(
 ) -> None:
     """Bound the likelihood of RUN's test split with K particles; writes RUN/evaluation-K.json."""
     prepare_torch()
-    results = evaluate_run(run, num_particles, count_or_all(eval_sequences), device, data, form)
+    results = evaluate_run(run, num_particles, count_or_all(eval_sequences), device, data, form, click.echo)
     report(results)
     click.echo(f"Written: {run / evaluation_file(results['test']['num_particles'])}")
 
@@ -172,65 +216,6 @@ def benchmark(sizes: str, repeats: int, scaling: Path | None, device: str, as_js
         click.echo(json.dumps(figures, indent=2))
 
 
-def configure(
-    dataset: str | None, preset_name: str | None, config_file: Path | None, device: str | None
-) -> tuple[Config, str]:
-    """The configuration to start from, on its device, and how it was chosen."""
-    if config_file is not None:
-        if dataset or preset_name:
-            raise InputError("--config names the data set and the preset itself; leave out --dataset and --preset")
-        config = read_config(config_file)
-        return replace(config, device=choose_device(device or config.device)), f"from {config_file}"
-    if dataset is None:
-        raise InputError("name a data set, --dataset imdb; --help lists the options")
-    found = choose_device(device or "auto")
-    chosen = "asked for" if preset_name else ("a GPU is there" if found.startswith("cuda") else "no GPU in use")
-    name = preset_name or ("paper" if found.startswith("cuda") else "quick")
-    return replace(preset(dataset, name), device=found), chosen
-
-
-def requested(options: dict[str, Any]) -> dict[str, Any]:
-    """The fields that the options set, by name; what --set says comes last."""
-    names = ("seed", "max_steps", "epochs", "batch_size", "alpha", "beta", "kl_start", "form", "num_particles")
-    values = {name: options[name] for name in names if options[name] is not None}
-    if (sequences := count_or_all(options["eval_sequences"])) is not None:
-        values["eval_sequences"] = sequences
-    if options["data"] is not None:
-        values["source"] = text_of(options["data"].absolute())
-    elif options["download"]:
-        values["source"] = ""
-    for text in options["fields"]:
-        name, separator, value = text.partition("=")
-        if not separator:
-            raise InputError(f"--set takes FIELD=VALUE, not {text!r}")
-        values[name.strip()] = value.strip()
-    return values
-
-
-def count_or_all(text: str | None) -> int | None:
-    """A number of sequences: at least 1, or "all", which is 0; None where nothing was said."""
-    if text is None:
-        return None
-    if text == "all":
-        return 0
-    if not (text.isascii() and text.isdecimal() and len(text) < 19 and int(text)):
-        raise InputError(f"--eval-sequences takes a number of sequences or all, not {text[:20]!r}")
-    return int(text)
-
-
-def text_of(path: Path) -> str:
-    """A path as text for config.toml.
-
-    Raises:
-        InputError: its name is not UTF-8.
-    """
-    try:
-        str(path).encode()
-    except UnicodeEncodeError as error:
-        raise InputError(f"--data: the name {str(path)!r} is not UTF-8; rename it") from error
-    return str(path)
-
-
 def carry_out(folder: Path, work: Callable[[], dict[str, Any]]) -> None:
     """Do the work of a run and say what came out."""
     try:
@@ -243,16 +228,9 @@ def carry_out(folder: Path, work: Callable[[], dict[str, Any]]) -> None:
 
 
 def report(results: dict[str, Any]) -> None:
-    """Print the outcome of a test, each figure with its unit and protocol."""
-    test = results["test"]
-    k, n = test["num_particles"], test["num_sequences"]
-    click.echo(f"Test, {n:,} sentences, {test['num_steps']:,} tokens with </s>, {k} particles, gamma = 1:")
-    click.echo(f"  ELBO      {test['elbo']:9.3f} +- {test['elbo_se']:.3f} nats per sentence (KL {test['kl']:.3f})")
-    click.echo(f"  IW bound  {test['iw_bound']:9.3f} +- {test['iw_bound_se']:.3f} nats per sentence")
-    click.echo(
-        f"  perplexity at most {test['perplexity']:.2f} by the IW bound, {test['perplexity_elbo']:.2f} by the ELBO; "
-        f"unigram model {test['unigram_perplexity']:.2f}"
-    )
+    """Print the outcome of a test."""
+    for line in told(results):
+        click.echo(line)
 
 
 def main() -> None:

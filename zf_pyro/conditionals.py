@@ -168,7 +168,7 @@ class PerceptronConditional(Conditional):
     """
 
     def __init__(
-        self, sizes: Mapping[str, int], outputs: int, hidden: int | None, activation: nn.Module | None
+        self, sizes: Mapping[str, int], outputs: int, *, hidden: int | None = None, activation: nn.Module | None = None
     ) -> None:
         super().__init__(*sizes)
         self.sizes = dict(sizes)
@@ -228,7 +228,7 @@ class DiagonalGaussian(PerceptronConditional):
         scale: float | None = None,
         activation: nn.Module | None = None,
     ) -> None:
-        super().__init__(sizes, size if scale is not None else 2 * size, hidden, activation)
+        super().__init__(sizes, size if scale is not None else 2 * size, hidden=hidden, activation=activation)
         self.clamp, self.mean, self.scale = clamp, mean, scale
 
     def law(self, parameters: Tensor) -> TorchDistribution:
@@ -244,23 +244,23 @@ class DiagonalGaussian(PerceptronConditional):
 
 
 class Categorical(PerceptronConditional):
-    """A softmax over `size` classes: the emission of text, and its backward language model.
+    """A softmax over as many classes as there are outputs: the emission of text, and its backward language model.
 
     With a hidden layer and ``{"feature": H, "input": E}`` it is the emission with a skip connection from the embedded
     input, lrelu(W h_t + V embed(u_t)) followed by a linear map.
-
-    Args:
-        sizes: the fields read and their sizes.
-        size: the number of classes.
-        hidden: units of the hidden layer; None for a linear map.
-        activation: of the hidden layer, `ClippedLeakyReLU()` by default.
     """
-
-    def __init__(
-        self, sizes: Mapping[str, int], size: int, *, hidden: int | None = None, activation: nn.Module | None = None
-    ) -> None:
-        super().__init__(sizes, size, hidden, activation)
 
     def law(self, parameters: Tensor) -> TorchDistribution:
         """Batch shape (..., B), no event shape; values are integers."""
         return Softmax(parameters)
+
+
+class Bernoulli(PerceptronConditional):
+    """Independent bits, one an output, of probability sigmoid(score): the emission of pixels and of piano rolls.
+
+    With a hidden layer and ``{"feature": H, "input": E}`` it has a skip connection, as `Categorical` may have.
+    """
+
+    def law(self, parameters: Tensor) -> TorchDistribution:
+        """Batch shape (..., B), event shape (D,); values are zeros and ones as real numbers."""
+        return dist.Bernoulli(logits=parameters).to_event(1)

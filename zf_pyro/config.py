@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from zf_pyro.data.splits import SplitSettings
 from zf_pyro.data.text import TextSettings
 from zf_pyro.errors import InputError
 
@@ -32,7 +33,7 @@ class ModelConfig:
     transition_mlp: bool = True
     """A hidden layer between z_t and the gates of the LSTM; else z_t enters them linearly."""
     emission_skip: bool = False
-    """A hidden layer before the emission's softmax that reads h_t and, by a skip connection, embed(u_t)."""
+    """A hidden layer before the emission's last, which reads h_t and, by a skip connection, embed(u_t)."""
     share_embedding: bool = True
     """One embedding for the model's inputs and the encoder's targets."""
     input_dropout: float = 0.2
@@ -50,7 +51,8 @@ class ModelConfig:
     activation_bound: float = 3.0
     """Their outputs are clipped to plus and minus this."""
     parameter_clamp: float = 8.0
-    """Means and log-variances of prior, posterior and auxiliary are clamped to plus and minus this."""
+    """Means and log-variances of prior, posterior, auxiliary and real-valued emission are clamped to plus and minus
+    this."""
     recurrent_init: Literal["orthogonal", "uniform"] = "orthogonal"
     """Initial recurrent weights: an orthogonal block a gate, or PyTorch's uniform law."""
     learn_initial_state: bool = False
@@ -154,9 +156,10 @@ class Config:
     device: str = "cpu"
     """"cpu", "cuda" or "cuda:N"."""
     source: str = ""
-    """Where the data is: a path, "archive" or "samples"; "" takes what is there and is written down as what it was."""
-    data: TextSettings = field(default_factory=TextSettings)
-    """How the data is prepared."""
+    """Where the data is: a path, or for imdb "archive" or "samples"; "" takes what is there and is written down as what
+    it was."""
+    data: SplitSettings = field(default_factory=TextSettings)
+    """How the data is prepared: the settings of its kind."""
     model: ModelConfig = field(default_factory=ModelConfig)
     """Sizes and numerics."""
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
@@ -199,7 +202,7 @@ def override(config: Config, values: Mapping[str, Any]) -> Config:
     changes: dict[str, dict[str, Any]] = {}
     for name, value in values.items():
         if name not in owners:
-            raise InputError(unknown_name("field", name, owners))
+            raise InputError(unknown_name(f"{config.dataset} field", name, owners))
         if name in ("dataset", "preset") and value != getattr(config, name):
             raise InputError(f"{name} decides what the other fields start from; choose it by --{name}")
         owner = sections[owners[name]] if owners[name] else config

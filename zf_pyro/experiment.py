@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +11,18 @@ import pyro
 import torch
 
 from zf_pyro import runs
-from zf_pyro.analysis import sample_sentences
-from zf_pyro.bounds import estimate_bound
-from zf_pyro.build import build_text
+from zf_pyro.analysis import write_samples
+from zf_pyro.build import build
 from zf_pyro.config import Config
-from zf_pyro.data.loader import ordered_batches, subset
-from zf_pyro.data.text import TextCorpus, load_text
+from zf_pyro.data.corpus import Corpus
+from zf_pyro.data.datasets import open_data
 from zf_pyro.errors import InputError
+from zf_pyro.evaluation import evaluate
 from zf_pyro.files import explained, require_writable, write_text
-from zf_pyro.guides import BackwardGuide
-from zf_pyro.model import StochasticRNN
 from zf_pyro.paths import Form
 from zf_pyro.plots import plot_curves
 from zf_pyro.progress import RunningMeans, deferred_signals, progress
 from zf_pyro.training import Record, Trainer
-
-EVALUATION_BATCH = 64
-"""Sequences scored together. Which noise meets which sequence depends on it, so it is no setting."""
 
 
 class Interrupted(Exception):
@@ -53,24 +48,24 @@ def choose_device(name: str) -> str:
     return name
 
 
-def open_corpus(config: Config, *, download: bool = False) -> TextCorpus:
+def open_corpus(config: Config, say: Callable[[str], None], *, download: bool = False) -> Corpus:
     """The data that a configuration names."""
-    return load_text(config.source or None, config.data, download=download)
+    return open_data(config.dataset, config.source, config.data, download=download, say=say)
 
 
-def matching_corpus(config: Config, folder: Path) -> TextCorpus:
+def matching_corpus(config: Config, folder: Path, say: Callable[[str], None]) -> Corpus:
     """The data that a configuration names, checked to be what a run was trained on.
 
     Raises:
-        InputError: the data cannot be read, or is other text.
+        InputError: the data cannot be read, or is other data.
     """
-    corpus = open_corpus(config)
+    corpus = open_corpus(config, say)
     if corpus.fingerprint != runs.read_fingerprint(folder):
-        raise InputError(f"{corpus.source}: not the text that {folder} was trained on, or split by other versions")
+        raise InputError(f"{corpus.source}: not the data that {folder} was trained on, or split by other versions")
     return corpus
 
 
-def prepare(config: Config, corpus: TextCorpus) -> Trainer:
+def prepare(config: Config, corpus: Corpus) -> Trainer:
     """A model, its guide and their trainer, freshly initialised from the seed.
 
     Raises:
@@ -78,16 +73,14 @@ def prepare(config: Config, corpus: TextCorpus) -> Trainer:
     """
     pyro.set_rng_seed(config.seed)
     try:
-        model, guide = build_text(config.model, len(corpus.vocabulary))
+        model, guide = build(config.model, corpus.observation)
         model, guide = model.to(config.device), guide.to(config.device)
     except (RuntimeError, MemoryError, OverflowError) as error:
         raise InputError(f"a model of these sizes cannot be made: {str(error).split(chr(10))[0]}") from error
     return Trainer(model, guide, config, corpus.train, corpus.valid)
 
 
-def start(
-    config: Config, corpus: TextCorpus, trainer: Trainer, folder: Path, say: Callable[[str], None]
-) -> dict[str, Any]:
+def start(config: Config, corpus: Corpus, trainer: Trainer, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
     """Train from the beginning in a new folder, and test; returns the results."""
     runs.write_settings(folder, config, corpus)
     return complete(config, corpus, trainer, folder, 0, say)
@@ -97,14 +90,14 @@ def resume(folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
     """Go on with an unfinished run, and test; returns the results.
 
     Raises:
-        InputError: the folder is no run, a finished one, or a damaged one, or its data is gone or other text.
+        InputError: the folder is no run, a finished one, or a damaged one, or its data is gone or other data.
     """
-    config, _ = runs.read_settings(folder)
+    config = runs.read_settings(folder).config
     if (folder / runs.RESULTS).is_file():
         raise InputError(f"{folder} is finished: its results are in {runs.RESULTS}")
     state = runs.read_checkpoint(folder)
     choose_device(config.device)
-    corpus = matching_corpus(config, folder)
+    corpus = matching_corpus(config, folder, say)
     say(f"Going on with {folder}: {config.dataset}, preset {config.preset}, device {config.device}; {corpus.source}")
     trainer = prepare(config, corpus)
     with runs.readable_checkpoint(folder):
@@ -118,7 +111,7 @@ def resume(folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
 
 
 def complete(
-    config: Config, corpus: TextCorpus, trainer: Trainer, folder: Path, metrics_size: int, say: Callable[[str], None]
+    config: Config, corpus: Corpus, trainer: Trainer, folder: Path, metrics_size: int, say: Callable[[str], None]
 ) -> dict[str, Any]:
     """Train to the end, test the best parameters, and write the results."""
     fit(trainer, folder, metrics_size)
@@ -128,14 +121,14 @@ def complete(
         raise InputError(f"{folder / runs.CHECKPOINT} is at the end of training and holds no best parameters")
     trainer.model.load_state_dict(trainer.best.model)
     trainer.guide.load_state_dict(trainer.best.guide)
-    say(f"Testing the parameters of step {trainer.best.step:,} over {len(corpus.vocabulary):,} words")
+    say(f"Testing the parameters of step {trainer.best.step:,}")
     results = {
-        **identity(config),
+        **identity(config, corpus),
         "steps": trainer.step,
         "num_parameters": sum(parameter.numel() for parameter in trainer.parameters),
         "test": evaluate(trainer.model, trainer.guide, config, corpus),
     }
-    write_outcome(trainer.model, config, corpus, folder, results)
+    write_outcome(trainer, config, corpus, folder, results)
     return results
 
 
@@ -161,7 +154,8 @@ def fit(trainer: Trainer, folder: Path, metrics_size: int) -> None:
         def on_step(record: Record) -> bool:
             metrics.write(record)
             means.add(record, record["length"])
-            bar.set_postfix({label: f"{means[name]:.4g}" for label, name in SHOWN.items()}, refresh=False)
+            shown = {label: f"{means[name]:.4g}" for label, name in SHOWN.items() if name in record}
+            bar.set_postfix(shown, refresh=False)
             bar.update()
             return bool(asked)
 
@@ -181,22 +175,6 @@ SHOWN = {"ELBO": "elbo", "KL": "kl", "aux": "auxiliary"}
 BAR = "{desc} {percentage:3.0f}% {n_fmt}/{total_fmt} [{remaining} left, {rate_fmt}{postfix} nats/step]"
 
 
-def evaluate(model: StochasticRNN, guide: BackwardGuide, config: Config, corpus: TextCorpus) -> dict[str, float | int]:
-    """Score the test split, or its seeded subset, by the configuration's protocol."""
-    chosen = subset(len(corpus.test), config.evaluation.eval_sequences, config.data.split_seed)
-    batches = ordered_batches(corpus.test, chosen, EVALUATION_BATCH)
-    shown = progress(batches, total=-(-len(chosen) // EVALUATION_BATCH), desc="Evaluating", unit="batch")
-    bound = estimate_bound(
-        model, guide, shown, config.evaluation.num_particles, seed=config.seed, form=config.training.form
-    )
-    return {
-        **asdict(bound),
-        "perplexity_elbo": bound.perplexity(bound.elbo),
-        "perplexity": bound.perplexity(bound.iw_bound),
-        "unigram_perplexity": corpus.unigram_perplexity(corpus.test.take(chosen)),
-    }
-
-
 def evaluate_run(
     folder: Path,
     num_particles: int | None,
@@ -204,6 +182,7 @@ def evaluate_run(
     device: str,
     data: Path | None = None,
     form: Form | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
     """Score a run's best parameters with K particles, and write evaluation-K.json.
 
@@ -212,11 +191,12 @@ def evaluate_run(
         num_particles: K; None takes the run's.
         eval_sequences: how many test sequences, 0 for all; None takes the run's.
         device: as `choose_device` takes it.
-        data: where the run's text is now, if not where it was.
+        data: where the run's data is now, if not where it was.
         form: of the programs; None takes the run's.
+        say: is told what a user should know.
 
     Raises:
-        InputError: the folder is no run or cannot be written, its data is gone or other text, or an option is out of
+        InputError: the folder is no run or cannot be written, its data is gone or other data, or an option is out of
             its range.
     """
     run = runs.load(folder)
@@ -224,11 +204,11 @@ def evaluate_run(
     changes = {name: value for name, value in asked.items() if value is not None}
     config = replace(run.config, evaluation=replace(run.config.evaluation, **changes), device=choose_device(device))
     config = config if form is None else replace(config, training=replace(config.training, form=form))
-    corpus = matching_corpus(config if data is None else replace(config, source=str(data.absolute())), folder)
+    corpus = matching_corpus(config if data is None else replace(config, source=str(data.absolute())), folder, say)
     output = folder / evaluation_file(config.evaluation.num_particles)
     require_writable(folder)
     test = evaluate(run.model.to(config.device), run.guide.to(config.device), config, corpus)
-    results = {**identity(config), "test": test}
+    results = {**identity(config, corpus), "test": test}
     with explained(f"cannot write {output}"):
         write_text(output, runs.to_json(results, indent=2) + "\n")
     return results
@@ -239,20 +219,16 @@ def evaluation_file(num_particles: int) -> str:
     return f"evaluation-{num_particles}.json"
 
 
-def identity(config: Config) -> dict[str, Any]:
+def identity(config: Config, corpus: Corpus) -> dict[str, Any]:
     """What a file of results begins with."""
     named = {name: getattr(config, name) for name in ("dataset", "preset", "seed", "device")}
-    return {**named, "form": config.training.form}
+    units = {"sequence": corpus.observation.sequence, "step": corpus.observation.step}
+    return {**named, "form": config.training.form, **units}
 
 
-def write_outcome(
-    model: StochasticRNN, config: Config, corpus: TextCorpus, folder: Path, results: dict[str, Any]
-) -> None:
+def write_outcome(trainer: Trainer, config: Config, corpus: Corpus, folder: Path, results: dict[str, Any]) -> None:
     """Write samples and curves, then the results, whose presence says that the run is finished."""
-    sentences = sample_sentences(
-        model, corpus.vocabulary, config.evaluation.num_samples, config.data.max_tokens + 1, seed=config.seed
-    )
+    write_samples(trainer.model, corpus, config.evaluation.num_samples, folder, seed=config.seed)
     with explained(f"cannot write into {folder}"):
-        write_text(folder / runs.SAMPLES, "\n".join(sentences) + "\n")
         plot_curves(runs.read_metrics(folder), folder / runs.CURVES)
         write_text(folder / runs.RESULTS, runs.to_json(results, indent=2) + "\n")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from zf_pyro.files import write_atomically
+from zf_pyro.pictures import save_figure
 
 PANELS = {
     "evidence lower bound (gamma = 1)": ("elbo", "valid_elbo", "valid_iw_bound"),
@@ -52,9 +51,7 @@ def plot_curves(records: Iterable[dict[str, Any]], path: Path) -> None:
         else:
             axes.set_axis_off()
             axes.text(0.5, 0.5, "weight 0: not computed", ha="center", va="center", transform=axes.transAxes)
-    picture = BytesIO()
-    figure.savefig(picture, format="png", dpi=120)
-    write_atomically(path, lambda file: file.write(picture.getvalue()))
+    save_figure(figure, path)
 
 
 def draw(axes: Axes, name: str, points: list[tuple[int, float, float]]) -> None:

@@ -1,11 +1,14 @@
 """A run's folder: what is in it, how it comes to be, and how it is read.
 
 config.toml       every field, with the versions that made the run
-vocabulary.txt    a word a line
+observation.json  what stands at a step of the data
+vocabulary.txt    a word a line, where the data is text
 metrics.jsonl     a line an update, a line a validation
 checkpoint.pt     the state of training, the best parameters included
 results.json      the test of the best parameters; its presence means that the run is finished
-samples.txt       sequences drawn from the prior
+samples.txt       sequences drawn from the prior, where they are text; elsewhere
+samples.npz       the same as numbers
+samples.png       and as pictures
 curves.png        the metrics as curves
 """
 
@@ -18,6 +21,7 @@ import platform
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -25,8 +29,10 @@ from typing import Any, BinaryIO, NamedTuple
 import tomli_w
 import torch
 
-from zf_pyro.build import build_text
+from zf_pyro.analysis import SAMPLES
+from zf_pyro.build import build
 from zf_pyro.config import Config, read_table, to_table
+from zf_pyro.data.corpus import Corpus, Observation
 from zf_pyro.data.text import TextCorpus, Vocabulary
 from zf_pyro.errors import InputError
 from zf_pyro.files import explained, write_atomically, write_text
@@ -35,17 +41,34 @@ from zf_pyro.model import StochasticRNN
 from zf_pyro.presets import read_config
 
 CONFIG, VOCABULARY, METRICS, CHECKPOINT = "config.toml", "vocabulary.txt", "metrics.jsonl", "checkpoint.pt"
-RESULTS, SAMPLES, CURVES = "results.json", "samples.txt", "curves.png"
-FILES = (RESULTS, CONFIG, VOCABULARY, METRICS, CHECKPOINT, SAMPLES, CURVES)
+OBSERVATION, RESULTS, CURVES = "observation.json", "results.json", "curves.png"
+FILES = (RESULTS, CONFIG, OBSERVATION, VOCABULARY, METRICS, CHECKPOINT, *SAMPLES, CURVES)
+
+
+class Settings(NamedTuple):
+    """What a run was made with; `vocabulary` is None where the data is no text."""
+
+    config: Config
+    observation: Observation
+    vocabulary: Vocabulary | None
 
 
 class LoadedRun(NamedTuple):
-    """A run read back: the best parameters of its training, in evaluation mode, on the CPU."""
+    """A run read back: the best parameters of its training, in evaluation mode, on the CPU.
+
+    Attributes:
+        model: the generative program.
+        guide: the inference program.
+        config: every setting.
+        observation: what stands at a step of the data.
+        vocabulary: of text; None for other data.
+    """
 
     model: StochasticRNN
     guide: BackwardGuide
     config: Config
-    vocabulary: Vocabulary
+    observation: Observation
+    vocabulary: Vocabulary | None
 
 
 def load(path: str | Path) -> LoadedRun:
@@ -55,18 +78,18 @@ def load(path: str | Path) -> LoadedRun:
         InputError: the folder is no run, has no checkpoint yet, or holds a damaged one.
     """
     folder = Path(path)
-    config, vocabulary = read_settings(folder)
+    settings = read_settings(folder)
     state = read_checkpoint(folder)
     with readable_checkpoint(folder):
         best = state["trainer"]["best"] or state["trainer"]
-        model, guide = build_text(config.model, len(vocabulary))
+        model, guide = build(settings.config.model, settings.observation)
         model.load_state_dict(best["model"])
         guide.load_state_dict(best["guide"])
-    return LoadedRun(model.eval(), guide.eval(), config, vocabulary)
+    return LoadedRun(model.eval(), guide.eval(), *settings)
 
 
-def read_settings(folder: Path) -> tuple[Config, Vocabulary]:
-    """The configuration and the vocabulary of a run.
+def read_settings(folder: Path) -> Settings:
+    """What a run was made with.
 
     Raises:
         InputError: the folder is no run, or one of its files is damaged.
@@ -77,7 +100,28 @@ def read_settings(folder: Path) -> tuple[Config, Vocabulary]:
             raise InputError(f"{folder} is no run: it is a file, and a run is a folder")
         if not (folder / CONFIG).is_file():
             raise InputError(f"{folder} is no run: it holds no {CONFIG}")
-    return read_config(folder / CONFIG), Vocabulary.load(folder / VOCABULARY)
+    config, observation = read_config(folder / CONFIG), read_observation(folder / OBSERVATION)
+    words = Vocabulary.load(folder / VOCABULARY) if observation.law == "categorical" else None
+    if words is not None and len(words) != observation.size:
+        raise InputError(
+            f"{folder / VOCABULARY} holds {len(words)} words, and the run was made with {observation.size}"
+        )
+    return Settings(config, observation, words)
+
+
+def read_observation(path: Path) -> Observation:
+    """What stands at a step of the data of a run.
+
+    Raises:
+        InputError: the file cannot be read, or is damaged.
+    """
+    with explained(f"cannot read {path}"):
+        text = path.read_bytes()
+    try:
+        table = json.loads(text)
+        return Observation(**{**table, "mean": tuple(table["mean"]), "std": tuple(table["std"])})
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{path} is damaged: {error}") from error
 
 
 def create_folder(config: Config, output: Path | None, *, force: bool) -> Path:
@@ -146,18 +190,20 @@ def numbered_folder(root: Path, stem: str) -> Path:
                 return folder
 
 
-def write_settings(folder: Path, config: Config, corpus: TextCorpus) -> None:
+def write_settings(folder: Path, config: Config, corpus: Corpus) -> None:
     """Write what the rest of a run depends on; config.toml last, since it is what makes a folder a run."""
     with explained(f"cannot write into {folder}"):
-        corpus.vocabulary.save(folder / VOCABULARY)
-        made_with = {**versions(), "text": corpus.fingerprint}
+        if isinstance(corpus, TextCorpus):
+            corpus.vocabulary.save(folder / VOCABULARY)
+        write_text(folder / OBSERVATION, to_json(asdict(corpus.observation), indent=2) + "\n")
+        made_with = {**versions(), "data": corpus.fingerprint}
         write_text(folder / CONFIG, tomli_w.dumps({**to_table(config), "versions": made_with}))
 
 
 def read_fingerprint(folder: Path) -> str:
-    """The hash of the encoded text that a run was trained on."""
+    """The hash of the data that a run was trained on."""
     made_with = read_table(folder / CONFIG).get("versions")
-    return str(made_with.get("text", "")) if isinstance(made_with, dict) else ""
+    return str(made_with.get("data", "")) if isinstance(made_with, dict) else ""
 
 
 def versions() -> dict[str, str]:

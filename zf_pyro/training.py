@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
@@ -106,23 +105,24 @@ class Trainer:
             TrainingError: 20 steps in a row were not finite.
         """
         with local_parameters():
-            for indices in self.remaining_batches():
-                stop = on_step(self.update(self.train.batch(indices)))
+            for batch in self.remaining_batches():
+                stop = on_step(self.update(batch))
                 if self.validation_due():
                     on_validation(self.validate())
                 if stop:
                     return False
         return True
 
-    def remaining_batches(self) -> Iterator[np.ndarray]:
+    def remaining_batches(self) -> Iterator[SequenceBatch]:
         """The batches from here to the end of training, each counted as seen when it is handed out."""
         while self.step < self.total_steps:
-            batches = epoch_batches(self.train.lengths, self.options.batch_size, self.seed, self.epoch)
+            split = self.train.of_epoch(self.seed, self.epoch)
+            batches = epoch_batches(split.lengths, self.options.batch_size, self.seed, self.epoch)
             for indices in batches[self.position :]:
                 self.position += 1
                 if self.position == len(batches):
                     self.epoch, self.position = self.epoch + 1, 0
-                yield indices
+                yield split.batch(indices)
                 if self.step >= self.total_steps:
                     return
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from zf_pyro.files import write_atomically
+from zf_pyro.pictures import save_figure
 
 PANELS = {"steps": "T, a training step at pixels' sizes", "particles": "K, importance weights at text's sizes"}
 
@@ -30,4 +30,4 @@ def draw(figures: dict[str, Any], picture: Path) -> None:
         other.set_ylabel("peak memory, MiB")
         other.set_ylim(10, 10_000)
         axis.legend(handles=lines)
-    write_atomically(picture, lambda file: figure.savefig(file, format="png", dpi=120))
+    save_figure(figure, picture)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 
 @dataclass(frozen=True)
@@ -70,3 +73,52 @@ class SequenceBatch:
         """
         mask = torch.ones(num_steps, first_input.shape[0], dtype=torch.bool, device=first_input.device)
         return cls(first_input.unsqueeze(0), None, mask)
+
+    @classmethod
+    def from_sequences(cls, sequences: Sequence[Any], *, condition_on_first: bool = False) -> SequenceBatch:
+        """A batch of your own sequences of real numbers or bits, each of any length.
+
+        Args:
+            sequences: B arrays, lists or tensors, each (n,) or (n, D), of n steps.
+            condition_on_first: take the first step of each sequence for u_1 and score the others; else u_1 is zero and
+                all steps are scored.
+
+        Returns:
+            inputs and targets (T, B, D) in the default type of real numbers, on the CPU.
+
+        Raises:
+            ValueError: there is no sequence, or one has nothing to score, more than two dimensions, another width than
+                the first, or a number that is not finite.
+        """
+        if not len(sequences):
+            raise ValueError("no sequence to make a batch of")
+        frames = [as_frames(sequence, number) for number, sequence in enumerate(sequences)]
+        least = 1 + condition_on_first
+        for number, each in enumerate(frames):
+            if len(each) < least or each.shape[1] != frames[0].shape[1]:
+                wanted = f"({least} or more, {frames[0].shape[1]})"
+                raise ValueError(f"sequence {number} has the shape {tuple(each.shape)}, not {wanted}")
+        if not condition_on_first:
+            frames = [torch.cat([torch.zeros_like(each[:1]), each]) for each in frames]
+        return shifted(frames, first_input_is_data=condition_on_first)
+
+
+def as_frames(sequence: Any, number: int) -> Tensor:
+    """A sequence as real numbers (n, D), checked to be finite."""
+    frames = torch.as_tensor(sequence).to(torch.get_default_dtype())
+    if frames.dim() == 1:
+        frames = frames.unsqueeze(1)
+    if frames.dim() != 2 or not frames.shape[1]:
+        raise ValueError(f"sequence {number} has the shape {tuple(frames.shape)}, not (n,) or (n, D)")
+    if not frames.isfinite().all():
+        raise ValueError(f"sequence {number} holds a number that is not finite")
+    return frames
+
+
+def shifted(frames: Sequence[Tensor], *, first_input_is_data: bool) -> SequenceBatch:
+    """Sequences u_1, x_1, .., x_n, each (n + 1, D), as a batch, padded with zeros."""
+    padded = pad_sequence(list(frames))  # (T + 1, B, D)
+    lengths = torch.tensor([len(each) - 1 for each in frames])
+    mask = torch.arange(len(padded) - 1).unsqueeze(1) < lengths  # (T, B)
+    inputs = padded[:-1].masked_fill(~mask.unsqueeze(-1), 0)
+    return SequenceBatch(inputs, padded[1:], mask, first_input_is_data)

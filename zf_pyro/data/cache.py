@@ -1,8 +1,8 @@
-"""Encoded corpora on the disk, so that text is tokenised once.
+"""Prepared data on the disk, so that what takes long to read is read once.
 
-An entry is a folder named by a hash of everything that it depends on. It is written beside its place and renamed into
-it, and every file of it is checked against its own hash when it is opened: an interrupted build or a damaged file
-means that it is built again, never that something half-written is read.
+An entry is a folder of arrays, named by a hash of everything that it depends on. It is written beside its place and
+renamed into it, and every file of it is checked against its own hash when it is opened: an interrupted build, a damaged
+file or an entry made by another version means that it is built again, never that something half-written is read.
 """
 
 from __future__ import annotations
@@ -12,28 +12,35 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
-from importlib import metadata
 from pathlib import Path
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import numpy as np
 
-from zf_pyro.data.corpus import Sentences, TextCorpus
-from zf_pyro.data.encode import SPLITS, EncodedText, TextSettings
-from zf_pyro.data.sources import readable, source_files
-from zf_pyro.data.vocabulary import Vocabulary
 from zf_pyro.errors import InputError
 from zf_pyro.files import sha256_of
 
-FORMAT = 1
-"""To be raised with every change of what an entry holds, or of how text is read, cleaned, split or counted."""
+FORMAT = 2
+"""To be raised with every change of what an entry holds, or of how data is read, cleaned, split or counted."""
 
-_VOCABULARY = "vocabulary.txt"
 _META = "meta.json"
-_FILES = (_VOCABULARY, *(f"{split}_{part}.npy" for split in SPLITS for part in ("tokens", "offsets")))
+
+
+class Entry(NamedTuple):
+    """Prepared data.
+
+    Attributes:
+        arrays: by name; those of an entry that was opened are mapped from the disk.
+        about: what else there is to know, as JSON can hold it.
+        fingerprint: a hash of both; empty until the entry is stored.
+    """
+
+    arrays: Mapping[str, np.ndarray]
+    about: dict[str, Any]
+    fingerprint: str = ""
 
 
 def default_cache() -> Path:
@@ -50,72 +57,90 @@ def default_cache() -> Path:
         raise InputError("no home folder for the cache; set ZF_PYRO_CACHE to a folder that can be written") from error
 
 
-def cache_key(source: Path, settings: TextSettings) -> str:
-    """A name for what becomes of a source: of its files, the settings, the tokenisers' versions and the format.
+def source_key(source: Path, files: list[Path], settings: Any) -> str:
+    """A name for what becomes of some files under some settings.
 
     The files are known by name below the source, size and time of change; none of them is read.
 
+    Args:
+        source: the file, or the folder that holds the files.
+        files: in an order of their own.
+        settings: as JSON can hold them.
+
     Raises:
-        InputError: as ``source_files`` does.
+        OSError: a file is gone, or may not be looked at.
     """
-    files = source_files(source)
     is_folder = source.is_dir()  # a file is read by lines, but whole where it stands in a folder
-    tools = [metadata.version(name) for name in ("sentencex", "nltk")]
-    digest = hashlib.sha256(json.dumps([FORMAT, tools, asdict(settings), is_folder]).encode())
+    digest = hashlib.sha256(json.dumps([settings, is_folder]).encode())
     base = os.fsencode(source if is_folder else source.parent)
-    with readable(source):
-        for file in files:
-            state = os.stat(file)
-            name = os.fsencode(file).removeprefix(base).lstrip(b"/")
-            digest.update(b"\0%b\0%d\0%d" % (name, state.st_size, state.st_mtime_ns))
+    for file in files:
+        state = os.stat(file)
+        name = os.fsencode(file).removeprefix(base).lstrip(b"/")
+        digest.update(b"\0%b\0%d\0%d" % (name, state.st_size, state.st_mtime_ns))
     return digest.hexdigest()
 
 
-def open_entry(entry: Path, name: str) -> TextCorpus | None:
-    """The corpus of an entry, its arrays mapped from the disk; None where it is missing or damaged.
+def cached(place: Path, made_with: Mapping[str, str], build: Callable[[], Entry], say: Callable[[str], None]) -> Entry:
+    """An entry from its place in the cache; else it is built and put there.
 
     Args:
-        entry: the folder.
-        name: of the source, to begin ``TextCorpus.source`` with.
+        place: the folder of the entry.
+        made_with: versions of what prepares the data; with others an entry is built again.
+        build: prepares the data.
+        say: is told where an entry that is there cannot be used.
+
+    Raises:
+        InputError: the cache folder cannot be written, or what `build` raises.
     """
+    wanted = {"format": str(FORMAT), **made_with}
+    entry, reason = open_entry(place, wanted)
+    if entry is not None:
+        return entry
+    check_writable(place.parent)
+    again = f"The cache holds this data {reason}; it is read again" if reason else "Reading the data, once"
+    say(f"{again}, and kept in {place.parent}")
+    return store_entry(place, wanted, build())
+
+
+def open_entry(place: Path, wanted: Mapping[str, str]) -> tuple[Entry | None, str]:
+    """An entry, its arrays mapped from the disk; or None, and why it cannot be used (nothing where there is none)."""
+    if not place.exists():
+        return None, ""
     try:
-        meta = json.loads((entry / _META).read_bytes())
-        if any(sha256_of(entry / file) != meta["sha256"][file] for file in _FILES):
-            return None
-        documents = [int(meta["documents"][split]) for split in SPLITS]
-        vocabulary = Vocabulary.load(entry / _VOCABULARY)
-        splits = [Sentences(_mapped(entry, split, "tokens"), _mapped(entry, split, "offsets")) for split in SPLITS]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    train, valid, test = splits
-    about = (
-        f"{name}: {_listed(documents)} documents and {_listed([len(split) for split in splits])} sentences "
-        f"to train, validate and test, {len(vocabulary):,} words"
-    )
-    fingerprint = hashlib.sha256("".join(meta["sha256"][file] for file in _FILES).encode()).hexdigest()
-    counts = train.counts(len(vocabulary))
-    return TextCorpus(vocabulary, train, valid, test, counts, about, fingerprint=fingerprint)
+        meta = json.loads((place / _META).read_bytes())
+        if meta["made_with"] != wanted:
+            return None, "as another version of zf_pyro or of its tokenisers made it"
+        sums = meta["sha256"]
+        if any(sha256_of(place / f"{name}.npy") != value for name, value in sums.items()):
+            return None, "damaged"
+        arrays = {name: np.load(place / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in sums}
+        fingerprint = _fingerprint(sums, meta["about"])
+        if fingerprint != meta["fingerprint"]:
+            return None, "damaged"
+        return Entry(arrays, dict(meta["about"]), fingerprint), ""
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None, "damaged"
 
 
-def store_entry(entry: Path, text: EncodedText, name: str) -> TextCorpus:
-    """Puts a corpus where ``open_entry`` finds it, and opens it.
+def store_entry(place: Path, made_with: Mapping[str, str], entry: Entry) -> Entry:
+    """Puts an entry where ``open_entry`` finds it, and opens it.
 
     Raises:
         InputError: the cache folder cannot be written.
     """
-    building = entry.parent / f".{entry.name}.{uuid4().hex}"
-    with _writing(entry.parent):
+    building = place.parent / f".{place.name}.{uuid4().hex}"
+    with _writing(place.parent):
         try:
             building.mkdir(parents=True)
-            _write(building, text)
+            _write(building, made_with, entry)
             # Opened before it is in its place: from there another process might take it away at any moment.
-            corpus = open_entry(building, name)
-            if corpus is None:
+            stored, _ = open_entry(building, made_with)
+            if stored is None:
                 raise OSError("what was written reads back differently")
-            _publish(building, entry)
+            _publish(building, place, made_with)
         finally:
             shutil.rmtree(building, ignore_errors=True)
-    return corpus
+    return stored
 
 
 def check_writable(folder: Path) -> None:
@@ -143,34 +168,27 @@ def _writing(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _write(folder: Path, text: EncodedText) -> None:
-    text.vocabulary.save(folder / _VOCABULARY)
-    for name, split in text.splits.items():
-        np.save(folder / f"{name}_tokens.npy", split.tokens)
-        np.save(folder / f"{name}_offsets.npy", split.offsets)
-    meta = {
-        "documents": {name: split.num_documents for name, split in text.splits.items()},
-        "sha256": {file: sha256_of(folder / file) for file in _FILES},
-    }
-    (folder / _META).write_text(json.dumps(meta, indent=1), encoding="utf-8")
+def _write(folder: Path, made_with: Mapping[str, str], entry: Entry) -> None:
+    for name, array in entry.arrays.items():
+        np.save(folder / f"{name}.npy", array)
+    sums = {name: sha256_of(folder / f"{name}.npy") for name in entry.arrays}
+    fingerprint = _fingerprint(sums, entry.about)
+    meta = {"made_with": dict(made_with), "sha256": sums, "about": entry.about, "fingerprint": fingerprint}
+    (folder / _META).write_text(json.dumps(meta), encoding="utf-8")
 
 
-def _publish(building: Path, entry: Path) -> None:
-    """Renames a finished entry into its place, and a damaged one out of it."""
+def _fingerprint(sums: Mapping[str, str], about: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps([sums, about], sort_keys=True).encode()).hexdigest()
+
+
+def _publish(building: Path, place: Path, made_with: Mapping[str, str]) -> None:
+    """Renames a finished entry into its place, and one that cannot be used out of it."""
     try:
-        building.rename(entry)
+        building.rename(place)
     except OSError:
-        if open_entry(entry, "") is not None:
+        if open_entry(place, made_with)[0] is not None:
             return  # another process was faster, and its entry is the same
-        damaged = building.with_name(building.name + ".damaged")
-        entry.rename(damaged)
-        building.rename(entry)
-        shutil.rmtree(damaged, ignore_errors=True)
-
-
-def _mapped(entry: Path, split: str, part: str) -> np.ndarray:
-    return np.load(entry / f"{split}_{part}.npy", mmap_mode="r", allow_pickle=False)
-
-
-def _listed(numbers: list[int]) -> str:
-    return " / ".join(f"{number:,}" for number in numbers)
+        old = building.with_name(building.name + ".old")
+        place.rename(old)
+        building.rename(place)
+        shutil.rmtree(old, ignore_errors=True)

@@ -1,125 +1,98 @@
-"""An encoded corpus: three splits of sentences over one vocabulary."""
+"""A data set ready for training: what stands at a step, and three splits."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from typing import Literal
 
 import numpy as np
-import torch
 
-from zf_pyro.data.batch import SequenceBatch
-from zf_pyro.data.vocabulary import END, PAD, START, Vocabulary
+from zf_pyro.data.loader import Split
+from zf_pyro.data.splits import SplitSettings
 
-
-class Sentences:
-    """The sentences of one split, by number, without special words."""
-
-    def __init__(self, tokens: np.ndarray, offsets: np.ndarray) -> None:
-        """Wraps two arrays, which may be mapped from the disk.
-
-        Args:
-            tokens: (M,) integers, all sentences one after the other.
-            offsets: (N + 1,) int64; sentence i is ``tokens[offsets[i] : offsets[i + 1]]``.
-        """
-        self.tokens = tokens
-        self.offsets = offsets
-
-    def __len__(self) -> int:
-        """N."""
-        return len(self.offsets) - 1
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        """The w_1..w_n of one sentence, (n,) int64; a negative index counts from the end.
-
-        Raises:
-            IndexError: there is no such sentence.
-        """
-        i = range(len(self))[index]
-        return self.tokens[self.offsets[i] : self.offsets[i + 1]].astype(np.int64)
-
-    @cached_property
-    def lengths(self) -> np.ndarray:
-        """(N,) int64: the scored tokens of each sentence, its </s> included."""
-        return np.diff(self.offsets) + 1
-
-    @property
-    def num_tokens(self) -> int:
-        """The scored tokens of the split, every </s> included."""
-        return len(self.tokens) + len(self)
-
-    def take(self, indices: np.ndarray) -> Sentences:
-        """The sentences at `indices`, (M,) integers, in that order, as a split of their own."""
-        chosen = [self[i] for i in indices.tolist()]
-        offsets = np.cumsum([0, *(len(sentence) for sentence in chosen)])
-        return Sentences(np.concatenate([*chosen, self.tokens[:0]]), offsets)
-
-    def batch(self, indices: np.ndarray) -> SequenceBatch:
-        """The sentences at `indices`, (B,) integers, in that order, as a batch."""
-        return collate([self[i] for i in indices.tolist()])
-
-    def counts(self, num_words: int) -> np.ndarray:
-        """(V,) int64: how often each word is a target, </s> included."""
-        counts = np.bincount(self.tokens, minlength=num_words)
-        counts[END] += len(self)
-        return counts
+Law = Literal["categorical", "bernoulli", "gaussian"]
 
 
 @dataclass(frozen=True)
-class TextCorpus:
-    """Sentences of text, encoded and split by document.
+class Observation:
+    """What stands at a step of a data set's sequences: all that a model and a report need to know of the data.
 
     Attributes:
-        vocabulary: of V words, counted on the training split.
-        train: the training sentences.
-        valid: the sentences on which to stop and choose.
-        test: the sentences to report.
-        unigram_counts: (V,) int64, how often each word is a target in training, </s> included.
-        source: one line for the user: where the text comes from, and how much of it there is.
-        origin: what `load_text` finds the same text by.
-        fingerprint: a hash of the encoded text and its vocabulary: another text or split has another.
+        law: of x_t: one of `size` classes, `size` bits, or `size` real numbers.
+        size: V or D.
+        sequence: what a sequence is called, "sentence".
+        step: what a step is called, "token".
+        sample_steps: how many steps to generate of a sequence.
+        rows: of the picture that a sequence of single pixels scans line by line; 0 where it is no picture.
+        mean: (D,) of the training split, which was taken from real numbers; empty elsewhere.
+        std: (D,) by which they were then divided.
     """
 
-    vocabulary: Vocabulary
-    train: Sentences
-    valid: Sentences
-    test: Sentences
-    unigram_counts: np.ndarray
+    law: Law
+    size: int
+    sequence: str = "sequence"
+    step: str = "step"
+    sample_steps: int = 100
+    rows: int = 0
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+    @property
+    def log_scale(self) -> float:
+        """Nats a step by which a log-density in the original units is below one in units of `std`; 0 without them."""
+        return float(np.log(self.std).sum())
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Corpus:
+    """A data set.
+
+    Attributes:
+        observation: what stands at a step.
+        train: the training sequences.
+        valid: the sequences on which to stop and choose.
+        test: the sequences to report.
+        settings: how it was prepared, with what was left open filled in.
+        source: one line for the user: where the data comes from, and how much of it there is.
+        origin: what the same data is found by again: a path, or a name.
+        fingerprint: a hash of the data: other data or another split has another.
+    """
+
+    observation: Observation
+    train: Split
+    valid: Split
+    test: Split
+    settings: SplitSettings
     source: str
     origin: str = ""
     fingerprint: str = ""
 
-    def unigram_perplexity(self, split: Sentences) -> float:
-        """Perplexity per token, </s> included, of word frequencies alone: the figure that any model has to beat.
+    def marginal_score(self, indices: np.ndarray) -> float:
+        """The figure that any model has to beat: that of independent steps, mean nats per test sequence.
 
-        The frequencies are those of training with one added to each word that a target can be, that is to all but
-        <pad> and <s>.
+        The law knows training's frequencies alone: each bit has its own, one added to its ones and to its zeros; each
+        real number has its own mean and variance. Each pixel of a picture has its own, too.
+
+        Args:
+            indices: the test sequences to score.
         """
-        counts = self.unigram_counts + 1.0
-        counts[[PAD, START]] = 0.0
-        seen = split.counts(len(self.vocabulary))
-        scored = seen > 0
-        nats = -np.sum(seen[scored] * np.log(counts[scored] / counts.sum()))
-        return float(np.exp(nats / split.num_tokens))
+        train, test = self.train.scored(np.arange(len(self.train.lengths))), self.test.scored(indices)
+        if self.observation.rows:
+            train, test = (scored.reshape(-1, self.observation.sample_steps) for scored in (train, test))
+        score = bits_score if self.observation.law == "bernoulli" else reals_score
+        return score(train, test) / len(indices)
 
 
-def collate(sentences: Sequence[np.ndarray]) -> SequenceBatch:
-    """A batch of B sentences: each is read as <s> w_1..w_n and scored as w_1..w_n </s>.
+def bits_score(train: np.ndarray, test: np.ndarray) -> float:
+    """Log p of bits (M, D) under the frequencies of others, in nats."""
+    ones = (train.sum(0, dtype=np.float64) + 1) / (len(train) + 2)
+    seen = test.sum(0, dtype=np.float64)
+    return float(np.sum(seen * np.log(ones) + (len(test) - seen) * np.log1p(-ones)))
 
-    Args:
-        sentences: at least one, each (n,) integers without special words.
 
-    Returns:
-        inputs and targets (T, B) int64 with T the longest n + 1, padded with ``PAD``, and their mask.
-    """
-    lengths = np.array([len(sentence) + 1 for sentence in sentences])  # (B,)
-    inputs = np.full((lengths.max(), len(sentences)), PAD, dtype=np.int64)  # (T, B)
-    targets = inputs.copy()
-    inputs[0] = START
-    for b, sentence in enumerate(sentences):
-        n = len(sentence)
-        inputs[1 : n + 1, b] = targets[:n, b] = sentence
-        targets[n, b] = END
-    mask = np.arange(len(inputs))[:, None] < lengths  # (T, B)
-    return SequenceBatch(torch.from_numpy(inputs), torch.from_numpy(targets), torch.from_numpy(mask))
+def reals_score(train: np.ndarray, test: np.ndarray) -> float:
+    """Log p of real numbers (M, D) under normal laws with the means and variances of others, in nats."""
+    mean, std = train.mean(0, dtype=np.float64), train.std(0, dtype=np.float64)
+    std = np.where(std > 0, std, 1.0)
+    squares = (((test - mean) / std) ** 2).sum(0)
+    return float(-0.5 * np.sum(squares + len(test) * (np.log(2 * np.pi) + 2 * np.log(std))))

@@ -23,6 +23,12 @@ class Split(Protocol):
     def batch(self, indices: np.ndarray) -> SequenceBatch:
         """The sequences at `indices`, in that order."""
 
+    def scored(self, indices: np.ndarray) -> np.ndarray:
+        """What is scored of the sequences at `indices`, one after the other, (M,) integers or (M, D)."""
+
+    def of_epoch(self, seed: int, epoch: int) -> Split:
+        """The split as it is in an epoch of training: itself, unless it is drawn anew."""
+
 
 def epoch_batches(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
     """Indices of the batches of one epoch: shuffled, of similar lengths within a batch, fixed by seed and epoch.

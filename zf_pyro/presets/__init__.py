@@ -8,9 +8,19 @@ from typing import Any
 
 from zf_pyro.config import Config, flatten, override, read_table, unknown_name
 from zf_pyro.errors import InputError
-from zf_pyro.presets import imdb
+from zf_pyro.presets import arrays, images, imdb, music, text
 
-PRESETS: Mapping[str, Mapping[str, Config]] = {"imdb": {"paper": imdb.PAPER, "quick": imdb.QUICK}}
+PRESETS: Mapping[str, Mapping[str, Config]] = {
+    "imdb": {"paper": imdb.PAPER, "quick": imdb.QUICK},
+    "text": {"paper": text.PAPER, "quick": text.QUICK},
+    "mnist": {"paper": images.MNIST_PAPER, "quick": images.MNIST_QUICK},
+    "digits": {"paper": images.DIGITS_PAPER, "quick": images.DIGITS_QUICK},
+    "jsb": {"paper": music.JSB_PAPER, "quick": music.JSB_QUICK},
+    "nottingham": music.of("nottingham", steps_per_beat=2),
+    "piano": music.of("piano", steps_per_beat=4),
+    "muse": music.of("muse", steps_per_beat=4),
+    "arrays": {"paper": arrays.PAPER, "quick": arrays.QUICK},
+}
 """Data set, preset, configuration."""
 
 

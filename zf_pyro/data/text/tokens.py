@@ -18,7 +18,9 @@ import html
 import re
 from collections.abc import Iterator
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
+
+MARKS = ("<pad>", "<s>", "</s>")
 
 # The white space is bounded so that a long run of it cannot be tried at every start.
 _BREAK = re.compile(r"<\s{0,4}/?\s{0,4}br\b[^<>]*>", re.IGNORECASE)
@@ -26,9 +28,12 @@ _BREAK = re.compile(r"<\s{0,4}/?\s{0,4}br\b[^<>]*>", re.IGNORECASE)
 
 def clean(text: str) -> str:
     """Text without markup: entities become characters, and ``<br />`` of any spelling ends a paragraph."""
-    # Half of a surrogate pair, which JSON can hold, is no character and cannot be written as UTF-8.
-    text = text.encode("utf-8", "replace").decode("utf-8")
-    return _BREAK.sub("\n\n", html.unescape(text))
+    return _BREAK.sub("\n\n", html.unescape(whole_characters(text)))
+
+
+def whole_characters(text: str) -> str:
+    """Text without half surrogate pairs, which JSON can hold, but which cannot be written as UTF-8."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def normal_form(text: str) -> str:
@@ -50,13 +55,35 @@ def words(sentence: str) -> list[str]:
     return _tokenizer().tokenize(sentence.lower())
 
 
-def short_sentences(text: str, min_tokens: int, max_tokens: int) -> Iterator[list[str]]:
-    """The tokens of those sentences of a cleaned text that have ``min_tokens`` to ``max_tokens`` of them."""
+class Sentence(NamedTuple):
+    """A sentence as it is written, and its words."""
+
+    text: str
+    words: list[str]
+
+    @property
+    def characters(self) -> list[str]:
+        """Its characters, any run of white space as one space."""
+        return list(" ".join(self.text.split()))
+
+
+def short_sentences(text: str, min_tokens: int, max_tokens: int) -> Iterator[Sentence]:
+    """Those sentences of a cleaned text that have ``min_tokens`` to ``max_tokens`` words."""
     for sentence in sentences(text):
         if len(sentence.split()) <= max_tokens:
             tokens = words(sentence)
             if min_tokens <= len(tokens) <= max_tokens:
-                yield tokens
+                yield Sentence(sentence, tokens)
+
+
+def spaced_sentence(line: str, min_tokens: int, max_tokens: int) -> Iterator[Sentence]:
+    """A line that is one sentence, with spaces between its words, if it has ``min_tokens`` to ``max_tokens`` of them.
+
+    Marks of its beginning, its end and of padding are left out; ``<unk>`` is the unknown word.
+    """
+    found = [word for word in line.split() if word not in MARKS]
+    if min_tokens <= len(found) <= max_tokens:
+        yield Sentence(" ".join(found), found)
 
 
 @cache

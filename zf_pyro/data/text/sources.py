@@ -53,8 +53,8 @@ class Document(NamedTuple):
 
     text: str
     """As it stands in the source, never blank."""
-    test: bool | None
-    """Whether it belongs to the source's official test split; None where the source has no official split."""
+    split: str | None
+    """"train", "valid" or "test", where the source says it; else None."""
 
 
 def samples_file() -> Path | None:
@@ -131,15 +131,15 @@ def readable(path: Path) -> Iterator[None]:
 # Folders
 
 
-def _folder_files(root: Path) -> list[tuple[Path, bool | None]]:
-    """The texts of a folder and whether each is of the official test split, sorted by path."""
-    files = [(file, test) for folder, test in _folders(root) for file in _texts(folder)]
+def _folder_files(root: Path) -> list[tuple[Path, str | None]]:
+    """The texts of a folder and the official split of each, sorted by path."""
+    files = [(file, split) for folder, split in _folders(root) for file in _texts(folder)]
     if not files:
         raise InputError(f"{root}: a folder with no .txt file in it; give {ACCEPTED}")
     return sorted(files, key=lambda entry: os.fspath(entry[0]))  # paths themselves compare many times slower
 
 
-def _folders(root: Path) -> list[tuple[Path, bool | None]]:
+def _folders(root: Path) -> list[tuple[Path, str | None]]:
     """The folders to read; in an aclImdb folder, or in one half of it, the labelled ones alone."""
     for base in (root, root / "aclImdb"):
         halves = [base / name for name in ("train", "test") if _is_labelled(base / name)]
@@ -149,7 +149,7 @@ def _folders(root: Path) -> list[tuple[Path, bool | None]]:
                 f"or give {halves[0]} to split it anew"
             )
         if halves:
-            return [(half / label, half.name == "test") for half in halves for label in _LABELS]
+            return [(half / label, half.name) for half in halves for label in _LABELS]
     return [(root / label, None) for label in _LABELS] if _is_labelled(root) else [(root, None)]
 
 
@@ -172,8 +172,8 @@ def _texts(folder: Path) -> Iterator[Path]:
 
 
 def _read_folder(root: Path) -> Iterator[Document]:
-    for file, test in _folder_files(root):
-        yield Document(_decoded(file.read_bytes(), str(file)), test)
+    for file, split in _folder_files(root):
+        yield Document(_decoded(file.read_bytes(), str(file)), split)
 
 
 # Single files
@@ -221,7 +221,7 @@ def _read_archive(stream: io.BufferedReader, path: Path) -> Iterator[Document]:
             if review and member.isreg():
                 file = archive.extractfile(member)
                 assert file is not None  # it is one for every regular member
-                yield Document(_decoded(file.read(), f"{path}, {member.name}"), review[1] == "test")
+                yield Document(_decoded(file.read(), f"{path}, {member.name}"), review[1])
     # The checksum of a compressed file stands at its end, behind the archive's own end.
     while stream.read(1 << 20):
         pass

@@ -11,11 +11,11 @@ from zf_pyro.errors import InputError
 
 PAD, START, END, UNKNOWN = 0, 1, 2, 3
 SPECIAL_WORDS = ("<pad>", "<s>", "</s>", "<unk>")
-"""The words of the first four numbers. The tokeniser splits at angle brackets, so no text holds one of them."""
+"""The words of the first four numbers."""
 
 
 class Vocabulary:
-    """A list of words; the number of a word is its place in the list.
+    """A list of words, or of characters; the number of a word is its place in the list.
 
     Attributes:
         words: every word by its number, the four special ones first.
@@ -43,8 +43,11 @@ class Vocabulary:
 
     @classmethod
     def from_counts(cls, counts: Mapping[str, int], *, size: int, min_count: int) -> Vocabulary:
-        """The ``size`` most frequent of the words counted ``min_count`` times or more; ties in alphabetical order."""
-        kept = [word for word, count in counts.items() if count >= min_count]
+        """The ``size`` most frequent of the words counted ``min_count`` times or more; ties in alphabetical order.
+
+        The special words are none of them: text that was prepared elsewhere may hold ``<unk>``.
+        """
+        kept = [word for word, count in counts.items() if count >= min_count and word not in SPECIAL_WORDS]
         kept.sort(key=lambda word: (-counts[word], word))
         return cls(kept[:size])
 
@@ -59,14 +62,17 @@ class Vocabulary:
         return np.array([self._numbers.get(word, UNKNOWN) for word in words], dtype=np.int32)
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The words of some numbers with a space between; stops at ``END`` and leaves out ``PAD`` and ``START``."""
+        """The words of some numbers; stops at ``END`` and leaves out ``PAD`` and ``START``.
+
+        There is a space between words, and none where the vocabulary has the space as a word: it is one of characters.
+        """
         found = []
         for number in ids:
             if number == END:
                 break
             if number not in (PAD, START):
                 found.append(self.words[int(number)])
-        return " ".join(found)
+        return ("" if " " in self._numbers else " ").join(found)
 
     def save(self, path: Path) -> None:
         """Writes one word a line, UTF-8: the word numbered i stands on line i + 1."""

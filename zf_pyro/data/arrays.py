@@ -1,0 +1,193 @@
+"""Sequences of a user's own: arrays of bits or real numbers, in one ``.npz`` file or in a folder of ``.npy`` files.
+
+A sequence is an array (n,) or (n, D), n steps of D numbers. What names a split:
+
+* in an ``.npz`` file the names of the arrays, "train_0", "val_bird", "test/7";
+* in a folder the names of the files, or of the folders that they are in.
+
+Where no name does, the sequences are split by a hash of their content. An array (N, n, D) of an ``.npz`` file holds N
+sequences, and so does an array (N, n) that is called just "train", "valid" or "test".
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from zf_pyro.data.corpus import Corpus, Observation
+from zf_pyro.data.npz import Npz, read_npy, require_finite
+from zf_pyro.data.sequences import Sequences
+from zf_pyro.data.splits import SPLITS, SplitSettings, assign, ranking, split_named
+from zf_pyro.errors import InputError
+
+ACCEPTED = "an .npz file or a folder of .npy files, each array one sequence (n,) or (n, D)"
+
+
+@dataclass(frozen=True)
+class ArraySettings(SplitSettings):
+    """How arrays become sequences."""
+
+    emission: Literal["auto", "bernoulli", "gaussian"] = "auto"
+    """The law of x_t: of bits, or of real numbers, which are normalised by the mean and standard deviation of each
+    dimension over the training split. "auto" takes bits where every number is 0 or 1."""
+    chunk_length: int = 0
+    """Training sequences are cut into rows of at most this many steps; 0 leaves them whole. Validation and test
+    sequences are always whole."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        super().__post_init__()
+        if self.chunk_length < 0:
+            raise InputError("chunk_length must not be negative")
+
+
+class Named(NamedTuple):
+    """A sequence as it was found."""
+
+    where: str
+    """For messages."""
+    split: str | None
+    """That its name gives it."""
+    frames: np.ndarray
+    """(n, D)."""
+
+
+def load_arrays(data: Path, settings: ArraySettings) -> Corpus:
+    """Sequences from a user's own arrays.
+
+    Args:
+        data: an ``.npz`` file, or a folder of ``.npy`` files at any depth.
+        settings: how to read them.
+
+    Raises:
+        InputError: nothing to read, a file that is damaged or holds no numbers, NaN or infinity, sequences without a
+            step or of different widths, names that give only some sequences a split, or an empty split.
+    """
+    found = list(_from_folder(data) if data.is_dir() else _from_file(data))
+    if not found:
+        raise InputError(f"{data}: nothing to read; give {ACCEPTED}")
+    for each in found:
+        _check(each, found[0])
+    splits = _split(found, settings, str(data))
+    emission = settings.emission
+    if emission == "auto":
+        emission = "bernoulli" if all(_are_bits(each.frames) for each in found) else "gaussian"
+    if emission == "bernoulli":
+        odd = next((each for each in found if not _are_bits(each.frames)), None)
+        if odd is not None:
+            raise InputError(f"{odd.where}: a number other than 0 and 1; take emission=gaussian")
+    return _corpus(splits, replace(settings, emission=emission), data)
+
+
+def _corpus(splits: dict[str, list[Named]], settings: ArraySettings, data: Path) -> Corpus:
+    pieces = {name: [each.frames for each in splits[name]] for name in SPLITS}
+    mean = std = np.zeros(0)
+    if settings.emission == "gaussian":
+        mean, std = _moments(pieces["train"])
+        pieces = {name: [_normalised(p, mean, std, data) for p in parts] for name, parts in pieces.items()}
+    else:
+        pieces = {name: [p.astype(np.uint8) for p in parts] for name, parts in pieces.items()}
+    digest = hashlib.sha256(repr((settings.chunk_length, mean.tolist(), std.tolist())).encode())
+    for parts in pieces.values():
+        for piece in (*parts, np.zeros(0)):
+            digest.update(b"%d:" % len(piece) + np.ascontiguousarray(piece).tobytes())
+    train = Sequences.of(pieces["train"], chunk_length=settings.chunk_length)
+    valid, test = (Sequences.of(pieces[name]) for name in SPLITS[1:])
+    width = train.frames.shape[1]
+    counts = " / ".join(f"{len(splits[name]):,}" for name in SPLITS)
+    kind = "bits" if settings.emission == "bernoulli" else "real numbers"
+    return Corpus(
+        observation=Observation(
+            "bernoulli" if settings.emission == "bernoulli" else "gaussian",
+            width,
+            sample_steps=int(np.median([len(piece) for piece in pieces["train"]])),
+            mean=tuple(mean.tolist()),
+            std=tuple(std.tolist()),
+        ),
+        train=train,
+        valid=valid,
+        test=test,
+        settings=settings,
+        source=f"{data}: {counts} sequences to train, validate and test, {width:,} {kind} a step",
+        origin=str(data.absolute()),
+        fingerprint=digest.hexdigest(),
+    )
+
+
+def _from_file(path: Path) -> Iterator[Named]:
+    """The sequences of an ``.npz`` file, by name."""
+    archive = Npz(path)
+    for name in sorted(archive.names):
+        where, array, split = f"{path}, array {name!r}", archive[name], split_named(name)
+        of_many = array.ndim == 3 or (array.ndim == 2 and split is not None and name.isalpha())
+        if of_many and not len(array):
+            raise InputError(f"{where}: holds no sequence")
+        for number, row in enumerate(array if of_many else [array]):
+            one = f"{where}, sequence {number}" if of_many else where
+            yield Named(one, split, _as_frames(row, one))
+
+
+def _from_folder(root: Path) -> Iterator[Named]:
+    """The sequences of a folder's ``.npy`` files, by path; hidden files are left out."""
+    try:
+        files = sorted(path for path in root.rglob("*.npy") if path.is_file())
+    except OSError as error:
+        raise InputError(f"{root}: cannot be read ({error.strerror or error})") from error
+    for path in files:
+        below = path.relative_to(root)
+        if not any(part.startswith(".") for part in below.parts):
+            named = next((split for part in below.parts if (split := split_named(part))), None)
+            yield Named(str(path), named, _as_frames(read_npy(path), str(path)))
+
+
+def _as_frames(array: np.ndarray, where: str) -> np.ndarray:
+    """A sequence as (n, D)."""
+    if array.ndim not in (1, 2) or not array.size:
+        raise InputError(f"{where}: of shape {array.shape}; a sequence is (n,) or (n, D), and not empty")
+    return array[:, None] if array.ndim == 1 else array
+
+
+def _check(each: Named, first: Named) -> None:
+    require_finite(each.frames, each.where)
+    if each.frames.shape[1] != first.frames.shape[1]:
+        raise InputError(
+            f"{each.where}: {each.frames.shape[1]} numbers a step, and {first.frames.shape[1]} in {first.where}"
+        )
+
+
+def _split(found: list[Named], settings: ArraySettings, source: str) -> dict[str, list[Named]]:
+    """The sequences of each split, in an order that depends on their content alone."""
+    unnamed = next((each for each in found if each.split is None), None)
+    if unnamed is not None and any(each.split for each in found):
+        raise InputError(f"{unnamed.where}: its name gives no split (train, valid or test), while others do")
+    contents = (repr(each.frames.shape).encode() + np.ascontiguousarray(each.frames).tobytes() for each in found)
+    ranked = [found[i] for i in ranking(contents, settings.split_seed)]
+    members = assign([each.split for each in ranked], settings, source)
+    return {name: [ranked[i] for i in places] for name, places in members.items()}
+
+
+def _moments(pieces: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each dimension, (D,) each; 1 for a dimension that is constant."""
+    count = sum(len(piece) for piece in pieces)
+    with np.errstate(all="ignore"):
+        mean = np.sum([piece.sum(0, dtype=np.float64) for piece in pieces], 0) / count
+        variance = np.sum([((piece - mean) ** 2).sum(0, dtype=np.float64) for piece in pieces], 0) / count
+    return mean, np.where(variance > 0, np.sqrt(variance), 1.0)
+
+
+def _normalised(piece: np.ndarray, mean: np.ndarray, std: np.ndarray, data: Path) -> np.ndarray:
+    """A sequence in units of the training split's standard deviations, single precision."""
+    with np.errstate(all="ignore"):
+        normalised = ((piece - mean) / std).astype(np.float32)
+    if not np.isfinite(normalised).all():
+        raise InputError(f"{data}: numbers too large to be normalised; rescale them")
+    return normalised
+
+
+def _are_bits(frames: np.ndarray) -> bool:
+    return frames.dtype == bool or bool(((frames == 0) | (frames == 1)).all())

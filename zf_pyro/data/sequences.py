@@ -1,0 +1,93 @@
+"""Sequences of bits or real numbers as a split of a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zf_pyro.data.batch import SequenceBatch, shifted
+
+
+@dataclass(frozen=True, eq=False)
+class Sequences:
+    """N sequences, each a part of one long array.
+
+    Sequence i scores ``frames[starts[i] : stops[i]]``. Its u_1 is the frame before them where ``preceded[i]``, and zero
+    elsewhere.
+
+    Attributes:
+        frames: (M, D), bits or real numbers, finite.
+        starts: (N,) integers.
+        stops: (N,) integers.
+        preceded: (N,) booleans.
+    """
+
+    frames: np.ndarray
+    starts: np.ndarray
+    stops: np.ndarray
+    preceded: np.ndarray
+
+    @classmethod
+    def of(cls, pieces: Sequence[np.ndarray], *, condition_on_first: bool = False, chunk_length: int = 0) -> Sequences:
+        """Sequences from arrays (n, D).
+
+        Args:
+            pieces: at least one, all of the same width.
+            condition_on_first: the first frame of each is u_1 and not scored.
+            chunk_length: cut what is scored of each piece into rows of at most this many steps, each after the first
+                preceded by the last frame of the one before; 0 leaves the pieces whole.
+        """
+        ends = np.cumsum([len(piece) for piece in pieces])
+        first = ends - [len(piece) for piece in pieces] + int(condition_on_first)
+        rows = [range(a, b, chunk_length or max(1, b - a)) for a, b in zip(first.tolist(), ends.tolist(), strict=True)]
+        starts = np.array([start for row in rows for start in row], dtype=np.int64)
+        stops = np.array(
+            [stop for row, end in zip(rows, ends.tolist(), strict=True) for stop in (*row[1:], end)], dtype=np.int64
+        )
+        begins = np.isin(starts, first)
+        return cls(np.concatenate(pieces), starts, stops, ~begins | condition_on_first)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """(N,) integers: the scored steps of each sequence."""
+        return self.stops - self.starts
+
+    def __len__(self) -> int:
+        """N."""
+        return len(self.starts)
+
+    def take(self, indices: np.ndarray) -> Sequences:
+        """The sequences at `indices`, in that order, as a split of their own."""
+        return replace(self, starts=self.starts[indices], stops=self.stops[indices], preceded=self.preceded[indices])
+
+    def of_epoch(self, seed: int, epoch: int) -> Sequences:
+        """Itself: these sequences are the same in every epoch."""
+        return self
+
+    def scored(self, indices: np.ndarray) -> np.ndarray:
+        """The scored frames of the sequences at `indices`, one after the other, (M', D)."""
+        parts = [self.frames[self.starts[i] : self.stops[i]] for i in indices.tolist()]
+        return np.concatenate([*parts, self.frames[:0]])
+
+    def batch(self, indices: np.ndarray) -> SequenceBatch:
+        """The sequences at `indices`, in that order, as a batch, inputs and targets (T, B, D)."""
+        # By the whole split: what is scored of a sequence must not depend on which others are in its batch.
+        observed = bool(self.preceded.all())
+        return shifted([self.row(i) for i in indices.tolist()], first_input_is_data=observed)
+
+    def row(self, index: int) -> Tensor:
+        """u_1, x_1, .., x_n of one sequence, (n + 1, D)."""
+        start, stop = self.starts[index], self.stops[index]
+        if self.preceded[index]:
+            return as_reals(self.frames[start - 1 : stop])
+        scored = as_reals(self.frames[start:stop])
+        return torch.cat([torch.zeros_like(scored[:1]), scored])
+
+
+def as_reals(frames: np.ndarray) -> Tensor:
+    """Frames in the default type of real numbers."""
+    return torch.tensor(frames, dtype=torch.get_default_dtype())

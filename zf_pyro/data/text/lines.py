@@ -1,0 +1,41 @@
+"""Text with one sentence a line, in one file or in a folder of files, some of them perhaps official splits."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from zf_pyro.data.splits import split_named
+from zf_pyro.data.text.sources import Document, read_documents, source_files
+from zf_pyro.errors import InputError
+
+
+def read_sentences(path: Path) -> Iterator[Document]:
+    """The lines of a source, each a document of its own.
+
+    Of a folder every ``.txt`` file is read. Where a name below the folder holds "train", "valid" or "test" as a word
+    (``ptb.valid.txt``, ``test/a.txt``), it is that split, and then every file must be of one.
+
+    Raises:
+        InputError: as `read_documents` does, or some files are of a split and others are not.
+    """
+    if not path.is_dir():
+        yield from read_documents(path)
+        return
+    files = source_files(path)
+    splits = [_split_of(file.relative_to(path)) for file in files]
+    if any(splits) and None in splits:
+        odd, named = files[splits.index(None)], next(file for file, split in zip(files, splits, strict=True) if split)
+        raise InputError(
+            f"{odd}: of no split, while {named.name} is; put train, valid or test into its name, or move it"
+        )
+    for file, split in zip(files, splits, strict=True):
+        for document in read_documents(file):
+            yield Document(document.text, split)
+
+
+def _split_of(path: Path) -> str | None:
+    """The split that a path names, by its last word that names one."""
+    named = [split for word in re.findall(r"[A-Za-z]+", str(path)) if (split := split_named(word))]
+    return named[-1] if named else None

@@ -1,0 +1,79 @@
+"""The test of a model: what is scored, the figures of it, and how they are told."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from zf_pyro.bounds import Bound, estimate_bound
+from zf_pyro.config import Config
+from zf_pyro.data.corpus import Corpus
+from zf_pyro.data.loader import ordered_batches, subset
+from zf_pyro.guides import BackwardGuide
+from zf_pyro.model import StochasticRNN
+from zf_pyro.progress import progress
+
+EVALUATION_BATCH = 64
+"""Sequences scored together. Which noise meets which sequence depends on it, so it is no setting."""
+
+
+def evaluate(model: StochasticRNN, guide: BackwardGuide, config: Config, corpus: Corpus) -> dict[str, float | int]:
+    """Score the test split, or its seeded subset, by the configuration's protocol."""
+    chosen = subset(len(corpus.test.lengths), config.evaluation.eval_sequences, config.data.split_seed)
+    batches = ordered_batches(corpus.test, chosen, EVALUATION_BATCH)
+    shown = progress(batches, total=-(-len(chosen) // EVALUATION_BATCH), desc="Evaluating", unit="batch")
+    bound = estimate_bound(
+        model, guide, shown, config.evaluation.num_particles, seed=config.seed, form=config.training.form
+    )
+    return figures(bound, corpus, chosen)
+
+
+def figures(bound: Bound, corpus: Corpus, chosen: np.ndarray) -> dict[str, float | int]:
+    """A bound over the chosen test sequences in all its units, beside the score of independent steps."""
+    observation, steps = corpus.observation, bound.num_steps / bound.num_sequences
+    marginal = corpus.marginal_score(chosen)
+    found = {
+        **asdict(bound),
+        "elbo_per_step": bound.elbo / steps,
+        "iw_bound_per_step": bound.iw_bound / steps,
+        "marginal": marginal,
+    }
+    if observation.law == "categorical":
+        found["perplexity_elbo"] = bound.perplexity(bound.elbo)
+        found["perplexity"] = bound.perplexity(bound.iw_bound)
+        found["unigram_perplexity"] = bound.perplexity(marginal)
+    if observation.step == "character":
+        found["bits_per_character"] = -bound.iw_bound / steps / math.log(2)
+    if observation.law == "gaussian":
+        found["elbo_original"] = bound.elbo - steps * observation.log_scale
+        found["iw_bound_original"] = bound.iw_bound - steps * observation.log_scale
+    return found
+
+
+def told(results: dict[str, Any]) -> Iterator[str]:
+    """The outcome of a test in lines, each figure with its unit and protocol."""
+    test, sequence, step = results["test"], results["sequence"], results["step"]
+    k, n = test["num_particles"], test["num_sequences"]
+    yield f"Test, {n:,} {sequence}s, {test['num_steps']:,} {step}s, {k} particles, gamma = 1:"
+    for label, name in (("ELBO", "elbo"), ("IW bound", "iw_bound")):
+        yield (
+            f"  {label:<8}  {test[name]:10.3f} +- {test[name + '_se']:.3f} nats per {sequence}, "
+            f"{test[name + '_per_step']:.4f} per {step}" + (f" (KL {test['kl']:.3f})" if name == "elbo" else "")
+        )
+    yield f"  {step}s drawn independently, with training's frequencies: {test['marginal']:.3f} nats per {sequence}"
+    if "perplexity" in test:
+        yield (
+            f"  perplexity at most {test['perplexity']:.2f} by the IW bound, {test['perplexity_elbo']:.2f} by the "
+            f"ELBO; unigram model {test['unigram_perplexity']:.2f}"
+        )
+    if "bits_per_character" in test:
+        yield f"  bits per character at most {test['bits_per_character']:.3f} by the IW bound"
+    if "elbo_original" in test:
+        yield (
+            f"  in the units of the data: ELBO {test['elbo_original']:.3f}, IW bound {test['iw_bound_original']:.3f} "
+            f"nats per {sequence}"
+        )

@@ -1,0 +1,76 @@
+"""From the options of a command to a configuration."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from zf_pyro.config import Config
+from zf_pyro.errors import InputError
+from zf_pyro.experiment import choose_device
+from zf_pyro.presets import PRESETS, preset, read_config
+
+NAMED = (
+    *("seed", "max_steps", "epochs", "batch_size", "alpha", "beta", "kl_start", "form", "num_particles"),
+    *("level", "binarize"),
+)
+"""The fields that have options of their own."""
+
+
+def configure(
+    dataset: str | None, preset_name: str | None, config_file: Path | None, device: str | None
+) -> tuple[Config, str]:
+    """The configuration to start from, on its device, and how it was chosen."""
+    if config_file is not None:
+        if dataset or preset_name:
+            raise InputError("--config names the data set and the preset itself; leave out --dataset and --preset")
+        config = read_config(config_file)
+        return replace(config, device=choose_device(device or config.device)), f"from {config_file}"
+    if dataset is None:
+        raise InputError(f"name a data set by --dataset: {', '.join(PRESETS)}")
+    found = choose_device(device or "auto")
+    chosen = "asked for" if preset_name else ("a GPU is there" if found.startswith("cuda") else "no GPU in use")
+    name = preset_name or ("paper" if found.startswith("cuda") else "quick")
+    return replace(preset(dataset, name), device=found), chosen
+
+
+def requested(options: dict[str, Any]) -> dict[str, Any]:
+    """The fields that the options set, by name; what --set says comes last."""
+    values = {name: options[name] for name in NAMED if options.get(name) is not None}
+    if (sequences := count_or_all(options.get("eval_sequences"))) is not None:
+        values["eval_sequences"] = sequences
+    if options["data"] is not None:
+        values["source"] = text_of(options["data"].absolute())
+    elif options["download"]:
+        values["source"] = ""
+    for text in options["fields"]:
+        name, separator, value = text.partition("=")
+        if not separator:
+            raise InputError(f"--set takes FIELD=VALUE, not {text!r}")
+        values[name.strip()] = value.strip()
+    return values
+
+
+def count_or_all(text: str | None) -> int | None:
+    """A number of sequences: at least 1, or "all", which is 0; None where nothing was said."""
+    if text is None:
+        return None
+    if text == "all":
+        return 0
+    if not (text.isascii() and text.isdecimal() and len(text) < 19 and int(text)):
+        raise InputError(f"--eval-sequences takes a number of sequences or all, not {text[:20]!r}")
+    return int(text)
+
+
+def text_of(path: Path) -> str:
+    """A path as text for config.toml.
+
+    Raises:
+        InputError: its name is not UTF-8.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"--data: the name {str(path)!r} is not UTF-8; rename it") from error
+    return str(path)

@@ -1,0 +1,79 @@
+"""Pictures of sequences: of data, and of what a model draws."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from zf_pyro.data.corpus import Observation
+from zf_pyro.files import write_atomically
+
+MOST_LINES = 8
+"""Dimensions that are drawn as lines; more are drawn as a map of colours."""
+
+
+def draw_sequences(sequences: Sequence[np.ndarray], observation: Observation, path: Path, title: str = "") -> None:
+    """Draw sequences of bits or real numbers into a png: images as images, music as piano rolls, others over time.
+
+    Args:
+        sequences: at least one, each (n, D).
+        observation: what stands at a step.
+        path: the file to write.
+        title: over all of them.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    columns = min(len(sequences), 10 if observation.rows else 2)
+    lines = -(-len(sequences) // columns)
+    size = (1.1 * columns, 1.1 * lines + 0.4) if observation.rows else (6 * columns, 1.9 * lines + 0.5)
+    figure = Figure(figsize=size, layout="constrained")
+    panels = list(figure.subplots(lines, columns, squeeze=False).flat)
+    for axes, sequence in zip(panels, sequences, strict=False):
+        draw(axes, sequence, observation)
+    for axes in panels[len(sequences) :]:
+        axes.set_axis_off()
+    save_figure(figure, path, title)
+
+
+def draw(axes: Axes, sequence: np.ndarray, observation: Observation) -> None:
+    """One sequence."""
+    if observation.rows:
+        axes.imshow(sequence.reshape(observation.rows, -1), cmap="gray_r", vmin=0, vmax=1)
+        axes.set_axis_off()
+        return
+    if observation.law == "gaussian" and sequence.shape[1] <= MOST_LINES:
+        axes.plot(sequence, linewidth=0.8)
+    else:
+        colours = "gray_r" if observation.law == "bernoulli" else "viridis"
+        axes.imshow(sequence.T, cmap=colours, aspect="auto", origin="lower", interpolation="nearest")
+    axes.set_xlabel(f"{observation.step}s", fontsize="small")
+    axes.tick_params(labelsize="small")
+
+
+def draw_text(lines: Sequence[str], path: Path, title: str = "") -> None:
+    """Write lines of text into a png.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    figure = Figure(figsize=(10, 0.3 * len(lines) + 0.6))
+    for number, line in enumerate(lines):
+        shown = line if len(line) <= 120 else f"{line[:117]}..."
+        height = 1 - (number + 1) / (len(lines) + 1)
+        figure.text(0.02, height, shown, fontsize=9, va="center", parse_math=False)
+    save_figure(figure, path, title)
+
+
+def save_figure(figure: Figure, path: Path, title: str = "") -> None:
+    """Write a figure as a png, whole or not at all."""
+    if title:
+        figure.suptitle(title, fontsize="small", parse_math=False)
+    picture = BytesIO()
+    figure.savefig(picture, format="png", dpi=120)
+    write_atomically(path, lambda file: file.write(picture.getvalue()))

@@ -1,0 +1,81 @@
+"""What is in a data set: a table, and a picture of a few of its sequences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from zf_pyro.data.corpus import Corpus
+from zf_pyro.data.loader import Split, subset
+from zf_pyro.data.text import UNKNOWN, TextCorpus
+from zf_pyro.pictures import draw_sequences, draw_text
+
+SHOWN = 10
+"""Sequences in the picture."""
+
+
+def table(corpus: Corpus) -> Iterator[str]:
+    """Lines on each split: sequences, steps, lengths, and what the steps hold."""
+    observation = corpus.observation
+    yield corpus.source
+    last = {"categorical": ("unknown",), "bernoulli": ("mean",), "gaussian": ("mean", "std")}[observation.law]
+    names = ("split", f"{observation.sequence}s", f"{observation.step}s", "shortest", "median", "longest", *last)
+    rows = [names] + [row(name, split, corpus) for name, split in splits(corpus)]
+    widths = [max(len(line[column]) for line in rows) for column in range(len(names))]
+    for line in rows:
+        yield "  ".join(
+            cell.ljust(width) if column == 0 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+    if isinstance(corpus, TextCorpus):
+        frequent = ", ".join(repr(word) for word in corpus.vocabulary.words[4:14])
+        yield f"vocabulary: {len(corpus.vocabulary):,}, the special four included; most frequent: {frequent}"
+    else:
+        kind = "bits" if observation.law == "bernoulli" else "real numbers"
+        yield f"a step: {observation.size:,} {kind}"
+
+
+def splits(corpus: Corpus) -> list[tuple[str, Split]]:
+    """The three splits by name."""
+    return [("train", corpus.train), ("valid", corpus.valid), ("test", corpus.test)]
+
+
+def row(name: str, split: Split, corpus: Corpus) -> tuple[str, ...]:
+    """One line of the table."""
+    lengths, values = split.lengths, split.scored(np.arange(len(split.lengths)))
+    steps = (f"{lengths.min():,}", f"{np.median(lengths):,.0f}", f"{lengths.max():,}")
+    return (name, f"{len(lengths):,}", f"{lengths.sum():,}", *steps, *content(values, corpus))
+
+
+def content(values: np.ndarray, corpus: Corpus) -> tuple[str, ...]:
+    """What scored steps hold: the share of unknown words, the mean of bits, or mean and deviation of real numbers."""
+    if corpus.observation.law == "categorical":
+        return (f"{np.mean(values == UNKNOWN):.2%}",)
+    if corpus.observation.law == "bernoulli":
+        return (f"{values.mean(dtype=np.float64):.4f}",)
+    original = in_units_of_the_data(values, corpus)
+    return (f"{original.mean():.4g}", f"{original.std():.4g}")
+
+
+def in_units_of_the_data(values: np.ndarray, corpus: Corpus) -> np.ndarray:
+    """Real numbers before they were normalised."""
+    return values.astype(np.float64) * np.array(corpus.observation.std) + np.array(corpus.observation.mean)
+
+
+def draw_some(corpus: Corpus, path: Path) -> None:
+    """Draw a few training sequences, chosen by the split's seed, into a png.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    chosen = subset(len(corpus.train.lengths), SHOWN, corpus.settings.split_seed)
+    title = f"{corpus.source.split(':')[0]}: {len(chosen)} {corpus.observation.sequence}s of the training split"
+    found = [corpus.train.scored(np.array([i])) for i in chosen.tolist()]
+    if isinstance(corpus, TextCorpus):
+        draw_text([corpus.vocabulary.decode(sentence.tolist()) for sentence in found], path, title)
+        return
+    if corpus.observation.law == "gaussian":
+        found = [in_units_of_the_data(sequence, corpus) for sequence in found]
+    draw_sequences(found, corpus.observation, path, title)
