@@ -9,6 +9,7 @@ from pathlib import Path
 import pyro
 import pytest
 
+from tests.toy_runs import toy_documents
 from zf_pyro import runs
 from zf_pyro.cli import cli, train
 from zf_pyro.config import ModelConfig
@@ -48,6 +49,15 @@ def test_the_code_of_the_model_page_runs(finished, tmp_path, monkeypatch):
         pyro.clear_param_store()
 
 
+def test_the_code_of_the_data_page_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+    own, text = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    exec(compile(own, "data.md", "exec"), {})
+    (tmp_path / "aclImdb").write_text("\n".join(toy_documents(20)))
+    exec(compile(text, "data.md", "exec"), {})
+
+
 def commands():
     lines = [line for block in blocks("bash") for line in block.splitlines()]
     return [shlex.split(line) for line in lines if not line.startswith(("python3 -m venv ", "#"))]
@@ -73,7 +83,8 @@ def test_every_file_of_a_run_is_described():
 def test_the_form_of_the_results_is_described():
     (form,) = (json.loads(block) for block in blocks("json"))
     described = README.split("### results.json")[1]
-    for name in [*list(form)[4:7], *form["test"]]:
+    beyond = ["bits_per_character", "elbo_original", "iw_bound_original"]
+    for name in [*list(form)[4:9], *form["test"], *beyond]:
         assert re.search(rf"^\|.*`{name}`.*\|.*\|$", described, flags=re.MULTILINE), name
 
 

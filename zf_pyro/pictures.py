@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -50,8 +51,8 @@ def draw(axes: Axes, sequence: np.ndarray, observation: Observation) -> None:
     if observation.law == "gaussian" and sequence.shape[1] <= MOST_LINES:
         axes.plot(sequence, linewidth=0.8)
     else:
-        colours = "gray_r" if observation.law == "bernoulli" else "viridis"
-        axes.imshow(sequence.T, cmap=colours, aspect="auto", origin="lower", interpolation="nearest")
+        colours = {"cmap": "gray_r", "vmin": 0, "vmax": 1} if observation.law == "bernoulli" else {"cmap": "viridis"}
+        axes.imshow(sequence.T, **colours, aspect="auto", origin="lower", interpolation="nearest")
     axes.set_xlabel(f"{observation.step}s", fontsize="small")
     axes.tick_params(labelsize="small")
 
@@ -75,5 +76,7 @@ def save_figure(figure: Figure, path: Path, title: str = "") -> None:
     if title:
         figure.suptitle(title, fontsize="small", parse_math=False)
     picture = BytesIO()
-    figure.savefig(picture, format="png", dpi=120)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # a character that the font lacks is drawn as a box
+        figure.savefig(picture, format="png", dpi=120)
     write_atomically(path, lambda file: file.write(picture.getvalue()))

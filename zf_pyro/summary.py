@@ -71,7 +71,7 @@ def draw_some(corpus: Corpus, path: Path) -> None:
         OSError: the file cannot be written.
     """
     chosen = subset(len(corpus.train.lengths), SHOWN, corpus.settings.split_seed)
-    title = f"{corpus.source.split(':')[0]}: {len(chosen)} {corpus.observation.sequence}s of the training split"
+    title = f"{corpus.source.split(': ')[0]}: {len(chosen)} {corpus.observation.sequence}s of the training split"
     found = [corpus.train.scored(np.array([i])) for i in chosen.tolist()]
     if isinstance(corpus, TextCorpus):
         draw_text([corpus.vocabulary.decode(sentence.tolist()) for sentence in found], path, title)

@@ -2,16 +2,19 @@
 
 A sequence is an array (n,) or (n, D), n steps of D numbers. What names a split:
 
-* in an ``.npz`` file the names of the arrays, "train_0", "val_bird", "test/7";
+* in an ``.npz`` file the names of the arrays, "train_0", "val_bird", "test/7", "x_train";
 * in a folder the names of the files, or of the folders that they are in.
 
-Where no name does, the sequences are split by a hash of their content. An array (N, n, D) of an ``.npz`` file holds N
-sequences, and so does an array (N, n) that is called just "train", "valid" or "test".
+The first word of a name that is "train", "valid" or "test" counts. Where no name has one, the sequences are split by a
+hash of their content. An array (N, n, D) holds N sequences, and so does an array (N, n) that is called just "train",
+"valid" or "test".
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +26,7 @@ from zf_pyro.data.corpus import Corpus, Observation
 from zf_pyro.data.npz import Npz, read_npy, require_finite
 from zf_pyro.data.sequences import Sequences
 from zf_pyro.data.splits import SPLITS, SplitSettings, assign, ranking, split_named
+from zf_pyro.data.text.sources import readable
 from zf_pyro.errors import InputError
 
 ACCEPTED = "an .npz file or a folder of .npy files, each array one sequence (n,) or (n, D)"
@@ -43,7 +47,7 @@ class ArraySettings(SplitSettings):
         """Check the ranges."""
         super().__post_init__()
         if self.chunk_length < 0:
-            raise InputError("chunk_length must not be negative")
+            raise InputError(f"chunk_length = {self.chunk_length}: it is to be at least 0")
 
 
 class Named(NamedTuple):
@@ -68,7 +72,7 @@ def load_arrays(data: Path, settings: ArraySettings) -> Corpus:
         InputError: nothing to read, a file that is damaged or holds no numbers, NaN or infinity, sequences without a
             step or of different widths, names that give only some sequences a split, or an empty split.
     """
-    found = list(_from_folder(data) if data.is_dir() else _from_file(data))
+    found = list(_from_folder(data) if os.path.isdir(data) else _from_file(data))
     if not found:
         raise InputError(f"{data}: nothing to read; give {ACCEPTED}")
     for each in found:
@@ -122,27 +126,42 @@ def _corpus(splits: dict[str, list[Named]], settings: ArraySettings, data: Path)
 def _from_file(path: Path) -> Iterator[Named]:
     """The sequences of an ``.npz`` file, by name."""
     archive = Npz(path)
-    for name in sorted(archive.names):
-        where, array, split = f"{path}, array {name!r}", archive[name], split_named(name)
-        of_many = array.ndim == 3 or (array.ndim == 2 and split is not None and name.isalpha())
-        if of_many and not len(array):
-            raise InputError(f"{where}: holds no sequence")
-        for number, row in enumerate(array if of_many else [array]):
-            one = f"{where}, sequence {number}" if of_many else where
-            yield Named(one, split, _as_frames(row, one))
+    for name, array in archive.items():
+        yield from _sequences(array, name, _split_in(name), f"{path}, array {name!r}")
 
 
 def _from_folder(root: Path) -> Iterator[Named]:
-    """The sequences of a folder's ``.npy`` files, by path; hidden files are left out."""
-    try:
-        files = sorted(path for path in root.rglob("*.npy") if path.is_file())
-    except OSError as error:
-        raise InputError(f"{root}: cannot be read ({error.strerror or error})") from error
+    """The sequences of a folder's ``.npy`` files, by path; what is hidden is left out."""
+    with readable(root):
+        files = sorted(_npy_files(root), key=os.fspath)
     for path in files:
-        below = path.relative_to(root)
-        if not any(part.startswith(".") for part in below.parts):
-            named = next((split for part in below.parts if (split := split_named(part))), None)
-            yield Named(str(path), named, _as_frames(read_npy(path), str(path)))
+        yield from _sequences(read_npy(path), path.stem, _split_in(str(path.relative_to(root))), str(path))
+
+
+def _npy_files(root: Path) -> Iterator[Path]:
+    def fail(error: OSError) -> None:
+        raise error
+
+    for parent, folders, names in os.walk(root, onerror=fail):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        paths = (Path(parent, name) for name in names if not name.startswith("."))
+        yield from (path for path in paths if path.suffix.lower() == ".npy" and path.is_file())
+
+
+def _split_in(name: str) -> str | None:
+    """The split of the first word in a name, or in a path, that names one."""
+    return next((split for word in re.findall(r"[A-Za-z]+", name) if (split := split_named(word))), None)
+
+
+def _sequences(array: np.ndarray, name: str, split: str | None, where: str) -> Iterator[Named]:
+    """The one sequence, or the many, of an array."""
+    is_split = name.isalpha() and split_named(name) is not None
+    of_many = array.ndim == 3 or (array.ndim == 2 and is_split)
+    if of_many and not len(array):
+        raise InputError(f"{where}: holds no sequence")
+    for number, row in enumerate(array if of_many else [array]):
+        one = f"{where}, sequence {number}" if of_many else where
+        yield Named(one, split, _as_frames(row, one))
 
 
 def _as_frames(array: np.ndarray, where: str) -> np.ndarray:
@@ -172,20 +191,22 @@ def _split(found: list[Named], settings: ArraySettings, source: str) -> dict[str
 
 
 def _moments(pieces: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each dimension, (D,) each; 1 for a dimension that is constant."""
+    """Mean and standard deviation of each dimension, (D,) each; of a constant one its value and 1."""
     count = sum(len(piece) for piece in pieces)
+    low, high = np.min([piece.min(0) for piece in pieces], 0), np.max([piece.max(0) for piece in pieces], 0)
+    varies = low < high  # the variance of a constant is not always 0 in floating point
     with np.errstate(all="ignore"):
-        mean = np.sum([piece.sum(0, dtype=np.float64) for piece in pieces], 0) / count
+        mean = np.where(varies, np.sum([piece.sum(0, dtype=np.float64) for piece in pieces], 0) / count, low)
         variance = np.sum([((piece - mean) ** 2).sum(0, dtype=np.float64) for piece in pieces], 0) / count
-    return mean, np.where(variance > 0, np.sqrt(variance), 1.0)
+    return mean.astype(np.float64), np.where(varies, np.sqrt(variance), 1.0)
 
 
 def _normalised(piece: np.ndarray, mean: np.ndarray, std: np.ndarray, data: Path) -> np.ndarray:
     """A sequence in units of the training split's standard deviations, single precision."""
     with np.errstate(all="ignore"):
         normalised = ((piece - mean) / std).astype(np.float32)
-    if not np.isfinite(normalised).all():
-        raise InputError(f"{data}: numbers too large to be normalised; rescale them")
+    if not (np.isfinite(std).all() and np.isfinite(normalised).all()):
+        raise InputError(f"{data}: numbers too large, or too close to each other, to be normalised; rescale them")
     return normalised
 
 

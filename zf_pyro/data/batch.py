@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
@@ -104,8 +105,14 @@ class SequenceBatch:
 
 
 def as_frames(sequence: Any, number: int) -> Tensor:
-    """A sequence as real numbers (n, D), checked to be finite."""
-    frames = torch.as_tensor(sequence).to(torch.get_default_dtype())
+    """A sequence as real numbers (n, D) on the CPU, checked to be finite."""
+    if not isinstance(sequence, Tensor):
+        # By way of NumPy: its arrays may be read-only, reversed or of another byte order, which no tensor can be.
+        array = np.asarray(sequence)
+        if array.dtype.kind not in "biuf":
+            raise ValueError(f"sequence {number} holds {array.dtype}, not bits, integers or real numbers")
+        sequence = torch.from_numpy(array.astype(np.float64))
+    frames = sequence.to("cpu", torch.get_default_dtype())
     if frames.dim() == 1:
         frames = frames.unsqueeze(1)
     if frames.dim() != 2 or not frames.shape[1]:

@@ -97,14 +97,14 @@ def cached(place: Path, made_with: Mapping[str, str], build: Callable[[], Entry]
     if entry is not None:
         return entry
     check_writable(place.parent)
-    again = f"The cache holds this data {reason}; it is read again" if reason else "Reading the data, once"
-    say(f"{again}, and kept in {place.parent}")
+    again = f"The cache holds this data {reason}: it is read again" if reason else "Reading the data"
+    say(f"{again}; it is kept in {place.parent}")
     return store_entry(place, wanted, build())
 
 
 def open_entry(place: Path, wanted: Mapping[str, str]) -> tuple[Entry | None, str]:
     """An entry, its arrays mapped from the disk; or None, and why it cannot be used (nothing where there is none)."""
-    if not place.exists():
+    if not os.path.exists(place):  # which, unlike the method of a path, is silent where it may not look
         return None, ""
     try:
         meta = json.loads((place / _META).read_bytes())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +21,7 @@ def reading(where: str) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:
-        if "pickle" in str(error):
+        if isinstance(error, ValueError) and "pickle" in str(error):
             raise InputError(
                 f"{where}: no array of numbers, or one of pickled objects, which are never read"
             ) from error
@@ -46,6 +47,8 @@ class Npz:
     @contextmanager
     def archive(self) -> Iterator[Any]:
         """The file, opened."""
+        if not stat.S_ISREG(self.path.stat().st_mode):
+            raise InputError(f"{self.path}: neither an .npz file nor a folder")
         with self.path.open("rb") as file:
             if file.read(2) != b"PK":
                 raise InputError(f"{self.path}: no .npz file (numpy.savez writes one)")
@@ -69,6 +72,20 @@ class Npz:
             )
         with reading(f"{self.path}, array {name!r}"), self.archive() as archive:
             return numbers(archive[name], f"{self.path}, array {name!r}")
+
+    def items(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Every array with its name, in the order of the names.
+
+        Raises:
+            InputError: one is damaged or no array of numbers.
+        """
+        # Opened once: opening takes time in proportion to the number of arrays.
+        with reading(str(self.path)), self.archive() as archive:
+            for name in sorted(self.names):
+                where = f"{self.path}, array {name!r}"
+                with reading(where):
+                    array = numbers(archive[name], where)
+                yield name, array
 
 
 def read_npy(path: Path) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -36,7 +36,7 @@ class Sequences:
         """Sequences from arrays (n, D).
 
         Args:
-            pieces: at least one, all of the same width.
+            pieces: at least one, all of the same width, each with a frame to score.
             condition_on_first: the first frame of each is u_1 and not scored.
             chunk_length: cut what is scored of each piece into rows of at most this many steps, each after the first
                 preceded by the last frame of the one before; 0 leaves the pieces whole.
@@ -59,10 +59,6 @@ class Sequences:
     def __len__(self) -> int:
         """N."""
         return len(self.starts)
-
-    def take(self, indices: np.ndarray) -> Sequences:
-        """The sequences at `indices`, in that order, as a split of their own."""
-        return replace(self, starts=self.starts[indices], stops=self.stops[indices], preceded=self.preceded[indices])
 
     def of_epoch(self, seed: int, epoch: int) -> Sequences:
         """Itself: these sequences are the same in every epoch."""

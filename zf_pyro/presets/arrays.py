@@ -26,7 +26,7 @@ QUICK = Config(
     model=ModelConfig(
         embedding_size=64, hidden_size=128, latent_size=32, mlp_size=64, transition_mlp=False, input_dropout=0.0
     ),
-    objective=ObjectiveConfig(kl_start=0.2, kl_steps=250),
+    objective=ObjectiveConfig(alpha=0.0005, beta=0.0005, kl_start=0.2, kl_steps=250),
     training=TrainingConfig(
         batch_size=16,
         epochs=1_000,

@@ -64,7 +64,7 @@ DIGITS_PAPER = replace(MNIST_PAPER, dataset="digits")
 DIGITS_QUICK = replace(
     MNIST_QUICK,
     dataset="digits",
-    objective=ObjectiveConfig(alpha=0.0, beta=0.0, kl_start=0.2, kl_steps=300),
+    objective=ObjectiveConfig(alpha=1e-4, beta=1e-4, kl_start=0.2, kl_steps=300),
     training=TrainingConfig(
         epochs=100,
         max_steps=600,

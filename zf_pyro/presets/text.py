@@ -9,8 +9,8 @@ from dataclasses import replace
 from zf_pyro.data.text import TextSettings
 from zf_pyro.presets import imdb
 
-DATA = TextSettings(lines="sentences", min_tokens=1, max_tokens=100, min_count=1)
-"""Every line, of at most 100 words, and every word, up to 16,000: such text was prepared by somebody already."""
+DATA = TextSettings(lines="sentences", min_tokens=1, max_tokens=100)
+"""Every line, of at most 100 words."""
 
 PAPER = replace(imdb.PAPER, dataset="text", data=DATA)
 """The sizes and the training of the authors' text model."""

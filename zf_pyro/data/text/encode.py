@@ -22,7 +22,7 @@ from tqdm import tqdm
 from zf_pyro.data.splits import SPLITS, SplitSettings, assign
 from zf_pyro.data.text.sources import Document
 from zf_pyro.data.text.tokens import clean, normal_form, short_sentences, spaced_sentence, whole_characters
-from zf_pyro.data.text.vocabulary import Vocabulary
+from zf_pyro.data.text.vocabulary import SPECIAL_WORDS, Vocabulary
 from zf_pyro.errors import InputError
 
 
@@ -31,7 +31,7 @@ class TextSettings(SplitSettings):
     """How text becomes a corpus. The defaults follow the paper where it says anything."""
 
     level: Literal["word", "char"] = "word"
-    """What a token is: a word in lower case, or a character as it is written."""
+    """What a token is: a word (in lower case where it is cut out of a document), or a character as it is written."""
     lines: Literal["documents", "sentences"] = "documents"
     """What a line (or the text of an entry) is: a document, to be cut into sentences and these into words; or one
     sentence, its words separated by spaces already."""
@@ -112,6 +112,9 @@ def encode(documents: Iterable[Document], settings: TextSettings, source: str) -
     vocabulary = Vocabulary.from_counts(
         dict(zip(numbers, counts, strict=True)), size=settings.vocabulary_size, min_count=settings.min_count
     )
+    if settings.level == "char" and " " not in vocabulary.words:
+        # By the space `decode` knows that there are no spaces to put between the tokens.
+        vocabulary = Vocabulary([*vocabulary.words[len(SPECIAL_WORDS) :], " "])
     dtype = np.uint16 if len(vocabulary) <= 1 << 16 else np.int32
     final = vocabulary.encode(numbers).astype(dtype)  # from first-come numbers to those of the vocabulary
     return EncodedText(vocabulary, {name: _gather([tokens[i] for i in members[name]], final) for name in SPLITS})
@@ -132,7 +135,7 @@ def _unique(documents: Iterable[Document], settings: TextSettings) -> list[Docum
         copy = kept.get(key, Document(text, document.split))
         # Copies may differ in case and white space: which of them is kept must not depend on which came first.
         kept[key] = Document(min(copy.text, text), _strictest(copy.split, document.split))
-    return [kept[key] for key in sorted(kept)]
+    return [kept[key] for key in sorted(kept, key=lambda key: (*key[:2], kept[key].text))]
 
 
 def _strictest(*splits: str | None) -> str | None:
