@@ -172,6 +172,17 @@ def test_the_encoder_runs_once_however_many_chunks():
     assert len(calls) == 1
 
 
+def test_long_sequences_are_scored_in_smaller_chunks(monkeypatch):
+    model, guide = tiny_pair()
+    batch = tiny_batch()  # 3 sequences of at most 5 steps
+    monkeypatch.setattr("zf_pyro.bounds.MAX_STEPS", 2 * 3 * 5)
+    rows = []
+    model.prior.register_forward_hook(lambda module, args, law: rows.append(law.batch_shape))
+    weights = importance_weights(model, guide, batch, 7)
+    assert weights.log_weights.shape == (7, 3)
+    assert [shape[0] for shape in rows] == [2, 2, 2, 1]
+
+
 def test_the_estimate_depends_on_its_seed_alone_and_leaves_the_random_state():
     model, guide = tiny_pair()
     batches = [tiny_batch(), tiny_batch((3, 3), seed=1)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,7 @@ from zf_pyro.data.text import (
 from zf_pyro.data.text import load as text_module
 from zf_pyro.data.text.encode import encode
 from zf_pyro.data.text.sources import Document
-from zf_pyro.data.text.tokens import clean, normal_form, sentences, short_sentences, words
+from zf_pyro.data.text.tokens import MARKS, clean, normal_form, sentences, short_sentences, words
 from zf_pyro.errors import InputError
 
 SMALL = TextSettings(min_tokens=2, max_tokens=8, min_count=1)
@@ -126,7 +127,7 @@ def test_vocabulary_round_trips(tmp_path_factory, listed, data):
     chosen = data.draw(st.lists(st.sampled_from([*listed, "<unk>"]))) if listed else []
     ids = vocabulary.encode(chosen)
     assert ids.dtype == np.int32
-    assert vocabulary.decode([START, *ids, PAD, END, UNKNOWN]) == " ".join(chosen)
+    assert vocabulary.decode([START, *ids, PAD, END, UNKNOWN]) == ("" if " " in listed else " ").join(chosen)
     path = tmp_path_factory.mktemp("vocabulary") / "vocabulary.txt"
     vocabulary.save(path)
     assert Vocabulary.load(path).words == vocabulary.words
@@ -339,7 +340,200 @@ def test_wrong_settings(fields):
     assert next(iter(fields)) in str(caught.value)
 
 
+# Characters
+
+CHARACTERS = TextSettings(level="char", min_tokens=2, max_tokens=8, min_count=1)
+LINES = TextSettings(lines="sentences", min_tokens=1, max_tokens=100, min_count=1)
+CHARACTER_LINES = TextSettings(level="char", lines="sentences", min_tokens=1, max_tokens=100, min_count=1)
+
+
+def test_characters_are_those_that_were_written(reviews):
+    corpus, by_word = load_text(reviews, CHARACTERS), load_text(reviews, SMALL)
+    found = [sentence for split in split_texts(corpus) for sentence in split]
+    assert sorted(found) == sorted(s for text in REVIEWS for s in text.replace(".<br /><br />", ".|").split("|"))
+    # The same sentences are in the same splits, in the same order.
+    spoken = [[" ".join(words(sentence)) for sentence in split] for split in split_texts(corpus)]
+    assert spoken == split_texts(by_word)
+    assert " " in corpus.vocabulary.words
+    assert corpus.train.num_tokens == sum(len(sentence) + 1 for sentence in split_texts(corpus)[0])
+    assert (corpus.observation.step, corpus.observation.size) == ("character", len(corpus.vocabulary))
+    assert corpus.observation.sample_steps == 8 * 12 + 1
+    assert corpus.source.endswith(f" {len(corpus.vocabulary)} characters")
+
+
+@settings(deadline=None)
+@given(st.lists(st.one_of(ANY_TEXT, st.text(), st.sampled_from(["<s> a </s>", "a <unk> $b", "<pad>"])), min_size=1))
+def test_no_character_of_a_line_is_lost(lines):
+    expected = [" ".join(word for word in line.split() if word not in MARKS) for line in lines]
+    expected = [line.encode("utf-8", "replace").decode() for line in expected if line and len(line.split()) <= 100]
+    documents = [Document(line, "train") for line in lines if line.strip()]
+    if not expected:
+        return
+    others = [Document("zero", "valid"), Document("one", "test")]
+    vocabulary, splits = encode([*documents, *others], CHARACTER_LINES, "here")
+    train = Sentences(splits["train"].tokens, splits["train"].offsets)
+    assert Counter(vocabulary.decode(sentence) for sentence in train) == Counter(expected)
+    assert UNKNOWN not in splits["train"].tokens
+
+
+def test_characters_without_a_space_among_them(tmp_path):
+    (tmp_path / "names.txt").write_text("emma\nolivia\nava\nisabella\nzoë\n李雷\n")
+    corpus = load_text(tmp_path / "names.txt", CHARACTER_LINES)
+    assert corpus.train.lengths.max() > 3
+    assert all(" " not in name for split in split_texts(corpus) for name in split)
+    corpus.vocabulary.save(tmp_path / "vocabulary.txt")
+    again = Vocabulary.load(tmp_path / "vocabulary.txt")
+    assert [again.decode(name) for name in corpus.train] == split_texts(corpus)[0]
+
+
+def test_rare_characters_are_unknown(tmp_path):
+    lines = [Document(text, "train") for text in ("aab", "ab", "az")] + [Document("abz", s) for s in ("valid", "test")]
+    settings = TextSettings(level="char", lines="sentences", min_tokens=1, min_count=2)
+    vocabulary, splits = encode(lines, settings, "here")
+    assert vocabulary.words[4:] == ["a", "b", " "]
+    assert vocabulary.decode(splits["test"].tokens) == "ab<unk>"
+
+
+# One sentence a line
+
+TREEBANK = {
+    "train": [" the <unk> fell N points ", " the <unk> fell N points ", "", " <s> a fall </s> ", " The end . "],
+    "valid": [" the <unk> fell N points ", " zebras rose "],
+    "test": [" a fall ", " a fall ", " N points "],
+}
+
+
+def write_treebank(folder, name="ptb.{}.txt", splits=TREEBANK):
+    for split, lines in splits.items():
+        path = folder / name.format(split)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(f"{line}\n" for line in lines))
+    return folder
+
+
+@pytest.mark.parametrize("name", ["ptb.{}.txt", "{}.txt", "{}/part.txt", "data/wiki_{}_raw.txt"])
+def test_official_splits_of_lines_are_kept_with_their_copies(tmp_path, name):
+    corpus = load_text(write_treebank(tmp_path / "ptb", name), LINES)
+    train, valid, test = split_texts(corpus)
+    assert sorted(train) == sorted(["the <unk> fell N points"] * 2 + ["a fall", "The end ."])
+    assert sorted(valid) == ["<unk> <unk>", "the <unk> fell N points"]
+    assert sorted(test) == ["N points", "a fall", "a fall"]
+    assert corpus.vocabulary.words[4:] == ["N", "fell", "points", "the", ".", "The", "a", "end", "fall"]
+    assert corpus.unigram_counts[UNKNOWN] == 2
+    assert corpus.source == (
+        f"{tmp_path / 'ptb'}: 4 / 2 / 3 sentences to train, validate and test, {len(corpus.vocabulary)} words"
+    )
+    assert (corpus.observation.step, corpus.observation.sample_steps) == ("token", 101)
+
+
+def test_the_order_of_lines_does_not_matter(tmp_path):
+    splits = {"train": ["A b", "a b", "a  B", "c d"], "valid": ["e"], "test": ["f"]}
+    turned = {split: lines[::-1] for split, lines in splits.items()}
+    one, other = (load_text(write_treebank(tmp_path / n, splits=s), LINES) for n, s in (("1", splits), ("2", turned)))
+    assert split_texts(one) == split_texts(other)
+    assert one.fingerprint == other.fingerprint
+
+
+def test_lines_without_an_official_validation_split(tmp_path):
+    splits = {"train": [f"line {i}" for i in range(40)], "test": ["line 3", "line x"]}
+    corpus = load_text(write_treebank(tmp_path, splits=splits), LINES)
+    train, valid, test = split_texts(corpus)
+    assert (len(train), len(valid), len(test)) == (38, 2, 2)
+    assert "line 3" in test
+
+
+def test_lines_of_one_file_count_once_and_are_split_by_their_content(tmp_path):
+    lines = [f"line {i}" for i in range(40)]
+    (tmp_path / "a.txt").write_text("\n".join(lines))
+    (tmp_path / "b.txt").write_text("\n".join([*lines[::-1], *lines, "", "word " * 101]))
+    one, other = load_text(tmp_path / "a.txt", LINES), load_text(tmp_path / "b.txt", LINES)
+    assert split_texts(one) == split_texts(other)
+    assert [len(split) for split in split_texts(one)] == [34, 2, 4]
+
+
+def test_a_sentence_too_long_or_too_short_is_left_out(tmp_path):
+    (tmp_path / "a.txt").write_text("a\na b\na c\na d\na b c\n<s> a b c d </s>\n")
+    corpus = load_text(tmp_path / "a.txt", TextSettings(lines="sentences", min_tokens=2, max_tokens=3, min_count=1))
+    assert sum(len(split) for split in split_texts(corpus)) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("more.txt", b"a line\n", r"more.txt: of no split, while ptb.test.txt is; put train, valid or test into its"),
+        ("ptb.train.txt", b"\n", r"ptb.train.txt: empty"),
+        ("ptb.train.txt", b"a\nb\n\xe9\n", r"ptb.train.txt, line 3: not UTF-8"),
+        ("ptb.train.txt", b"word " * 101, r"0 training and 3 test documents with a sentence of 1 to 100 tokens"),
+        ("ptb.test.txt", b"word " * 101, r"4 training and 0 test documents with a sentence of 1 to 100 tokens"),
+    ],
+)
+def test_wrong_lines(tmp_path, own_cache, name, content, said):
+    write_treebank(tmp_path / "ptb")
+    (tmp_path / "ptb" / name).write_bytes(content)
+    with pytest.raises(InputError, match=said) as caught:
+        load_text(tmp_path / "ptb", LINES)
+    assert str(tmp_path / "ptb") in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+    assert not list(own_cache.iterdir())
+
+
 # The cache
+
+
+def make_format_older(patch):
+    patch.setattr(cache_module, "FORMAT", cache_module.FORMAT + 1)
+
+
+def make_tool_newer(patch):
+    patch.setattr(text_module.metadata, "version", lambda tool: f"99.{len(tool)}")
+
+
+@pytest.mark.parametrize("change", [make_format_older, make_tool_newer])
+def test_an_entry_of_another_version_is_built_again(reviews, own_cache, monkeypatch, change):
+    said = []
+    first = split_texts(load_text(reviews, SMALL, say=said.append))
+    (entry,) = (own_cache / "text").iterdir()
+    (entry / "train_tokens.npy").write_bytes(b"as another version wrote it")
+    change(monkeypatch)
+    again = load_text(reviews, SMALL, say=said.append)
+    assert split_texts(again) == first
+    assert (entry / "train_tokens.npy").read_bytes() != b"as another version wrote it"
+    load_text(reviews, SMALL, say=said.append)
+    assert len(said) == 2
+    assert "another version" not in said[0]
+    assert "as another version of zf_pyro or of its tokenisers made it" in said[1]
+    assert "read again" in said[1]
+    assert all(str(own_cache / "text") in line and len(line.splitlines()) == 1 for line in said)
+
+
+def test_a_damaged_entry_is_said_to_be_so(reviews, own_cache):
+    said = []
+    load_text(reviews, SMALL)
+    damage_by_zeros(next((own_cache / "text").glob("*/test_tokens.npy")))
+    load_text(reviews, SMALL, say=said.append)
+    load_text(reviews, SMALL, say=said.append)
+    assert len(said) == 1
+    assert "damaged" in said[0]
+
+
+def test_each_way_of_reading_has_an_entry_of_its_own(tmp_path, own_cache):
+    (tmp_path / "a.txt").write_text("\n".join(REVIEWS))
+    kinds = [SMALL, CHARACTERS, LINES, CHARACTER_LINES]
+    made = [load_text(tmp_path / "a.txt", kind) for kind in kinds]
+    assert len(list((own_cache / "text").iterdir())) == len({corpus.fingerprint for corpus in made}) == 4
+
+
+def test_a_cache_that_may_not_be_looked_into(reviews, own_cache, monkeypatch):
+    """The method `exists` of a path raises where a folder may not be searched."""
+
+    def refuse(path, *args, **kwargs):
+        if str(path).startswith(str(own_cache)):
+            raise PermissionError(13, "Permission denied", str(path))
+        return os.stat(path)
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    with pytest.raises(InputError, match=r"cannot be written \(Permission denied\); set ZF_PYRO_CACHE"):
+        load_text(reviews, SMALL)
 
 
 def forbid_reading(monkeypatch):

@@ -1,6 +1,7 @@
 """Conditionals, transition, encoder and schedules, one by one."""
 
 import math
+from itertools import product
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from zf_pyro import BackwardEncoder, Categorical, Conditional, Context, DiagonalGaussian, LinearSchedule, LSTMTransition
-from zf_pyro.conditionals import ClippedLeakyReLU
+from zf_pyro.conditionals import Bernoulli, ClippedLeakyReLU
 from zf_pyro.encoders import reverse_by_length
 
 
@@ -142,3 +143,37 @@ def test_a_linear_schedule():
     schedule = LinearSchedule(0.2, 1.0, 4)
     assert [schedule(step) for step in (0, 1, 2, 4, 9)] == pytest.approx([0.2, 0.4, 0.6, 1.0, 1.0])
     assert LinearSchedule(0.3, 1.0, 0)(0) == 1.0
+
+
+@pytest.mark.parametrize("hidden", [None, 6])
+def test_the_law_of_bits(hidden):
+    """Each of D bits has its own probability, sigmoid(score); those of all 2^D values sum to one."""
+    torch.manual_seed(0)
+    part = Bernoulli({"feature": 2, "input": 3}, 4, hidden=hidden).double()
+    context = Context(feature=torch.randn(5, 3, 2).double(), input=torch.randn(3, 3).double())
+    law = part(context)
+    assert (law.batch_shape, law.event_shape) == ((5, 3), (4,))
+    scores = part.network(torch.cat([context.feature, context.input.expand(5, 3, 3)], -1))
+    values = torch.tensor(list(product([0.0, 1.0], repeat=4)), dtype=torch.float64)
+    total = torch.zeros(5, 3, dtype=torch.float64)
+    for value in values:
+        probability = torch.ones(5, 3, dtype=torch.float64)
+        for bit, score in zip(value.tolist(), scores.unbind(-1), strict=True):
+            one = 1 / (1 + torch.exp(-score))
+            probability *= one if bit else 1 - one
+        assert torch.allclose(law.log_prob(value).exp(), probability, rtol=1e-12)
+        total += law.log_prob(value).exp()
+    assert torch.allclose(total, torch.ones_like(total), rtol=1e-12)
+
+
+def test_known_bits_have_known_probabilities():
+    part = Bernoulli({"feature": 1}, 2)
+    nn.init.zeros_(part.network.weight)
+    part.network.bias.data = torch.tensor([math.log(3.0), -200.0])
+    law = part(Context(feature=torch.zeros(1, 1)))
+    expected = {(0.0, 0.0): math.log(1 / 4), (1.0, 0.0): math.log(3 / 4), (1.0, 1.0): math.log(3 / 4) - 200}
+    for value, log_probability in expected.items():
+        assert law.log_prob(torch.tensor(value)).item() == pytest.approx(log_probability, rel=1e-5)
+    assert law.sample((50,)).unique().tolist() == [0.0, 1.0]
+    with pytest.raises(ValueError, match="support"):
+        Bernoulli({"feature": 1}, 2)(Context(feature=torch.zeros(1, 1))).log_prob(torch.tensor([0.5, 0.0]))

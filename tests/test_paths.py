@@ -14,7 +14,7 @@ from pyro.infer import SVI, Predictive, RenyiELBO, Trace_ELBO, TraceMeanField_EL
 from torch import nn
 
 from tests.kalman import generate, linear_pair
-from tests.tiny import all_parameters, tiny_batch, tiny_pair
+from tests.tiny import SIZES, all_parameters, tiny_batch, tiny_pair
 from zf_pyro import (
     BackwardGuide,
     Conditional,
@@ -27,6 +27,9 @@ from zf_pyro import (
     recursion,
 )
 from zf_pyro.benchmark.sizes import Size, build, random_batch
+from zf_pyro.build import build as build_pair
+from zf_pyro.config import ModelConfig
+from zf_pyro.data.corpus import Observation
 from zf_pyro.noise import noise
 from zf_pyro.scopes import local_parameters
 from zf_pyro.terms import AUXILIARY, BACKWARD, skip_terms
@@ -52,6 +55,18 @@ def frames(dtype):
 
 def words(dtype, **options):
     return *tiny_pair(dtype=dtype, input_dropout=0.3, **options), tiny_batch()
+
+
+def bits(dtype, **options):
+    """Bits a step, in sequences of different lengths whose first inputs are zero, or observed."""
+    torch.manual_seed(0)
+    observed = options.pop("observed", False)
+    sequences = [torch.randint(0, 2, (n + observed, 5)) for n in (5, 2, 4)]
+    batch = SequenceBatch.from_sequences(sequences, condition_on_first=observed)
+    config = ModelConfig(**SIZES, input_dropout=0.3, **options)
+    model, guide = build_pair(config, Observation("bernoulli", 5))
+    data = {"inputs": batch.inputs.to(dtype), "targets": batch.targets.to(dtype)}
+    return model.to(dtype), guide.to(dtype), replace(batch, **data)
 
 
 def linear_gaussian(dtype):
@@ -133,6 +148,8 @@ FAMILIES = {
     "zforcing-linear": lambda dtype: words(dtype, transition_mlp=False, learn_initial_state=True),
     "zforcing-own-embedding": lambda dtype: words(dtype, share_embedding=False, detach_auxiliary_target=False),
     "zforcing-frames": frames,
+    "zforcing-bits": bits,
+    "zforcing-bits-skip": lambda dtype: bits(dtype, emission_skip=True, share_embedding=False, observed=True),
     "zforcing-reading-everything": reading_everything,
     "zforcing-own-parts": with_parts_of_ones_own,
     "zforcing-hooks": with_hooks,

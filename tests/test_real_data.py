@@ -1,4 +1,4 @@
-"""Whole runs on real text; minutes each."""
+"""Whole runs on real data; minutes each."""
 
 import json
 import subprocess
@@ -15,9 +15,9 @@ ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.slow
 
 
-def results_of(folder, *options):
-    """Run ``run.py --dataset imdb`` as a user would, and read its results."""
-    command = [sys.executable, str(ROOT / "run.py"), "--dataset", "imdb", "--output", str(folder), *options]
+def results_of(folder, *options, dataset="imdb"):
+    """Run ``run.py`` as a user would, and read its results."""
+    command = [sys.executable, str(ROOT / "run.py"), "--dataset", dataset, "--output", str(folder), *options]
     subprocess.run(command, check=True, cwd=folder.parent)
     return json.loads((folder / "results.json").read_text())
 
@@ -37,3 +37,25 @@ def test_two_hundred_steps_on_the_shared_text(tmp_path, name):
     path = shared_file(f"imdb/{name}")
     results = results_of(tmp_path / "run", "--preset", "quick", "--data", str(path), "--max-steps", "200")
     assert results["test"]["perplexity"] < results["test"]["unigram_perplexity"]
+
+
+def test_the_quick_preset_on_chorales(tmp_path):
+    path = shared_file("music/jsb_raw_batchsize16_seqlen100.npz")
+    test = results_of(tmp_path / "run", "--preset", "quick", "--data", str(path), dataset="jsb")["test"]
+    assert (test["num_sequences"], test["num_steps"]) == (77, 9396)
+    assert test["elbo_per_step"] > -6.5
+
+
+@pytest.mark.parametrize("binarize", ["fixed", "dynamic"])
+def test_fifty_steps_on_mnist(tmp_path, binarize):
+    options = ["--preset", "quick", "--data", str(shared_file("mnist")), "--binarize", binarize, "--max-steps", "50"]
+    test = results_of(tmp_path / "run", *options, dataset="mnist")["test"]
+    assert (test["num_sequences"], test["num_steps"]) == (200, 200 * 784)
+    assert test["marginal"] < test["elbo"] < test["iw_bound"] < -60
+
+
+def test_the_digits_that_need_no_file(tmp_path):
+    pytest.importorskip("sklearn")
+    test = results_of(tmp_path / "run", "--preset", "quick", dataset="digits")["test"]
+    assert test["num_sequences"] == 180
+    assert test["elbo"] > test["marginal"] + 1

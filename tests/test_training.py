@@ -16,6 +16,7 @@ from tests.tiny import SIZES, VOCABULARY, all_parameters, padded
 from zf_pyro import LinearSchedule, ZForcingELBO
 from zf_pyro.build import build
 from zf_pyro.config import Config, ModelConfig, ObjectiveConfig, TrainingConfig
+from zf_pyro.data import loader
 from zf_pyro.data.corpus import Observation
 from zf_pyro.data.loader import epoch_batches, ordered_batches, subset
 from zf_pyro.training import Trainer, TrainingError
@@ -295,6 +296,18 @@ def test_evaluation_sees_every_sequence_once():
     batches = list(ordered_batches(split, np.arange(21), 4))
     assert [batch.num_sequences for batch in batches] == [4, 4, 4, 4, 4, 1]
     assert sum(int(batch.lengths.sum()) for batch in batches) == split.lengths.sum()
+
+
+def test_batches_of_long_sequences_are_smaller(monkeypatch):
+    monkeypatch.setattr(loader, "MAX_STEPS", 14)
+    split = Words(21, 3)
+    batches = list(ordered_batches(split, np.arange(21), 4))
+    assert sum(batch.num_sequences for batch in batches) == 21
+    assert sorted(n for batch in batches for n in batch.lengths.tolist()) == sorted(split.lengths.tolist())
+    for batch in batches:
+        assert batch.num_sequences == 1 or batch.mask.numel() <= 14
+    monkeypatch.setattr(loader, "MAX_STEPS", 1)
+    assert all(batch.num_sequences == 1 for batch in ordered_batches(split, np.arange(21), 4))
 
 
 def test_a_validation_that_is_not_a_number_is_no_best(monkeypatch):

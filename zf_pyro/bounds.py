@@ -22,6 +22,7 @@ from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 
 from zf_pyro.data.batch import SequenceBatch
+from zf_pyro.data.loader import MAX_STEPS
 from zf_pyro.errors import InputError
 from zf_pyro.guides import BackwardGuide
 from zf_pyro.model import StochasticRNN
@@ -83,14 +84,16 @@ def importance_weights(
     """K importance weights for every sequence of a batch.
 
     The particles stand in a plate left of the batch, so that what needs no z is computed once; transitions and heads
-    fold them into their rows. They come in chunks of at most `max_rows` rows, which bounds the memory.
+    fold them into their rows. They come in chunks of at most `max_rows` rows and `MAX_STEPS` steps in all of them,
+    which bounds the memory.
 
     Raises:
         InputError: `num_particles` is below 1.
     """
     if num_particles < 1:
         raise InputError(f"the number of particles must be at least 1, not {num_particles}")
-    chunk = max(1, max_rows // batch.num_sequences)
+    rows = min(max_rows, MAX_STEPS // max(1, batch.num_steps))
+    chunk = max(1, rows // batch.num_sequences)
     with evaluating(model, guide), skip_terms(AUXILIARY, BACKWARD):
         encoding = guide.encode(batch)
         chunks = [

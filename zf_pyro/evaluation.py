@@ -11,6 +11,7 @@ import numpy as np
 
 from zf_pyro.bounds import Bound, estimate_bound
 from zf_pyro.config import Config
+from zf_pyro.data.batch import SequenceBatch
 from zf_pyro.data.corpus import Corpus
 from zf_pyro.data.loader import ordered_batches, subset
 from zf_pyro.guides import BackwardGuide
@@ -24,12 +25,19 @@ EVALUATION_BATCH = 64
 def evaluate(model: StochasticRNN, guide: BackwardGuide, config: Config, corpus: Corpus) -> dict[str, float | int]:
     """Score the test split, or its seeded subset, by the configuration's protocol."""
     chosen = subset(len(corpus.test.lengths), config.evaluation.eval_sequences, config.data.split_seed)
-    batches = ordered_batches(corpus.test, chosen, EVALUATION_BATCH)
-    shown = progress(batches, total=-(-len(chosen) // EVALUATION_BATCH), desc="Evaluating", unit="batch")
+    batches = shown(ordered_batches(corpus.test, chosen, EVALUATION_BATCH), len(chosen), corpus.observation.sequence)
     bound = estimate_bound(
-        model, guide, shown, config.evaluation.num_particles, seed=config.seed, form=config.training.form
+        model, guide, batches, config.evaluation.num_particles, seed=config.seed, form=config.training.form
     )
     return figures(bound, corpus, chosen)
+
+
+def shown(batches: Iterator[SequenceBatch], total: int, unit: str) -> Iterator[SequenceBatch]:
+    """The same batches, with a progress bar over their sequences."""
+    with progress(total=total, desc="Evaluating", unit=unit) as bar:
+        for batch in batches:
+            yield batch
+            bar.update(batch.num_sequences)
 
 
 def figures(bound: Bound, corpus: Corpus, chosen: np.ndarray) -> dict[str, float | int]:

@@ -9,6 +9,9 @@ import numpy as np
 
 from zf_pyro.data.batch import SequenceBatch
 
+MAX_STEPS = 1 << 17
+"""Steps scored together, padding and particles included, unless one sequence has more: it bounds the memory."""
+
 POOL = 64
 """Batches that are sorted by length together: more pads less, fewer mixes better."""
 
@@ -63,7 +66,16 @@ def subset(size: int, wanted: int, seed: int) -> np.ndarray:
 
 
 def ordered_batches(split: Split, indices: np.ndarray, batch_size: int) -> Iterator[SequenceBatch]:
-    """The given sequences by length, in batches, the last one perhaps smaller: every sequence once, little padding."""
-    ordered = indices[np.argsort(split.lengths[indices], kind="stable")]
-    for start in range(0, len(ordered), batch_size):
-        yield split.batch(ordered[start : start + batch_size])
+    """The given sequences by length, in batches: every sequence once, little padding.
+
+    A batch has `batch_size` sequences, or fewer where they are long (`MAX_STEPS`) or the last.
+    """
+    lengths = split.lengths
+    ordered = indices[np.argsort(lengths[indices], kind="stable")]
+    start = 0
+    while start < len(ordered):
+        stop = start + 1
+        while stop < min(start + batch_size, len(ordered)) and (stop + 1 - start) * lengths[ordered[stop]] <= MAX_STEPS:
+            stop += 1
+        yield split.batch(ordered[start:stop])
+        start = stop
