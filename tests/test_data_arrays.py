@@ -288,7 +288,7 @@ def with_number(value, place=(1, 0)):
         (np.ones((2, 2, 2, 2)), "of shape (2, 2, 2, 2)"),
         (np.ones((0, 4, 2)), "holds no sequence"),
         (np.ones((3, 0, 2)), "sequence 0: of shape (0, 2)"),
-        (np.stack([np.ones((4, 2)), with_number(np.nan)]), "sequence 1: nan at (1, 0)"),
+        (np.stack([np.ones((4, 2)), with_number(np.nan)]), "nan at (1, 1, 0)"),
         (np.array(["a", "b"]), "holds <U1, not bits, integers or real numbers"),
         (np.array([b"a"]), "holds |S1, not bits"),
         (np.ones((4, 2), complex), "holds complex128, not bits"),
@@ -492,3 +492,28 @@ def test_an_array_that_claims_to_be_huge(tmp_path, is_npz, shape):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert not read_or_refuse(tmp_path, content, is_npz)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # KiB
+
+
+def test_a_folder_may_hold_one_npz(tmp_path):
+    save_npz(tmp_path / "walks", numbered(walks(9)))
+    assert load_arrays(tmp_path, DEFAULTS).fingerprint == load_arrays(tmp_path / "walks.npz", DEFAULTS).fingerprint
+    save_npz(tmp_path / "more", numbered(walks(9)))
+    with pytest.raises(InputError, match="nothing to read"):
+        load_arrays(tmp_path, DEFAULTS)
+
+
+def test_padding_by_nan_is_refused_with_advice(tmp_path):
+    stacked = np.zeros((9, 5, 2))
+    stacked[3, 4] = np.nan
+    with pytest.raises(InputError, match=r"nan at \(3, 4, 0\).*arrays of their own, unpadded"):
+        load_arrays(save_npz(tmp_path / "x", {"stacked": stacked}), DEFAULTS)
+
+
+def test_samples_of_long_sequences_are_shorter(tmp_path):
+    held = numbered([np.arange(n) % 2 for n in (3_000, 4_000, 5_000)])
+    assert load_arrays(save_npz(tmp_path / "x", held), DEFAULTS).observation.sample_steps == 1_000
+
+
+def test_an_emission_that_there_is_not():
+    with pytest.raises(InputError, match="emission must be one of auto, bernoulli, gaussian, not 'poisson'"):
+        ArraySettings(emission="poisson")

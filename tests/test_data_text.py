@@ -249,7 +249,7 @@ def test_splits_do_not_depend_on_the_order_of_documents(tmp_path):
 def test_no_document_is_in_two_splits(tmp_path):
     texts = [f"Alpha number {i} here. Beta number {i} there. Gamma number {i} now." for i in range(100, 160)]
     with_all = TextSettings(min_tokens=2, min_count=1, test_fraction=0.3)
-    _, splits = encode((Document(text, None) for text in texts), with_all, "test")
+    _, splits, _ = encode((Document(text, None) for text in texts), with_all, "test")
     lengths = [len(split.offsets) - 1 for split in splits.values()]
     assert lengths == [3 * 39, 3 * 3, 3 * 18]
     # Each document has a number that no other has: known if it is of training, unknown in each sentence if it is not.
@@ -269,7 +269,7 @@ def test_word_of_test_alone_is_unknown(tmp_path):
         Document("A plain plot.", "train"),
         Document("A plain zebra.", "test"),
     ]
-    vocabulary, splits = encode(documents, SMALL, "test")
+    vocabulary, splits, _ = encode(documents, SMALL, "test")
     assert "zebra" not in vocabulary.words
     assert vocabulary.decode(splits["test"].tokens) == "a plain <unk> ."
 
@@ -316,7 +316,7 @@ def test_too_little_text(documents, said):
 @pytest.mark.parametrize("fractions", [(0.05, 0.1), (0.5, 0.49), (0.01, 0.98)])
 def test_every_split_gets_a_document(count, fractions):
     documents = [Document(text, None) for text in REVIEWS[:count]]
-    _, splits = encode(documents, TextSettings(valid_fraction=fractions[0], test_fraction=fractions[1]), "here")
+    _, splits, _ = encode(documents, TextSettings(valid_fraction=fractions[0], test_fraction=fractions[1]), "here")
     assert min(split.num_documents for split in splits.values()) >= 1
     assert sum(split.num_documents for split in splits.values()) == count
 
@@ -370,7 +370,7 @@ def test_no_character_of_a_line_is_lost(lines):
     if not expected:
         return
     others = [Document("zero", "valid"), Document("one", "test")]
-    vocabulary, splits = encode([*documents, *others], CHARACTER_LINES, "here")
+    vocabulary, splits, _ = encode([*documents, *others], CHARACTER_LINES, "here")
     train = Sentences(splits["train"].tokens, splits["train"].offsets)
     assert Counter(vocabulary.decode(sentence) for sentence in train) == Counter(expected)
     assert UNKNOWN not in splits["train"].tokens
@@ -389,7 +389,7 @@ def test_characters_without_a_space_among_them(tmp_path):
 def test_rare_characters_are_unknown(tmp_path):
     lines = [Document(text, "train") for text in ("aab", "ab", "az")] + [Document("abz", s) for s in ("valid", "test")]
     settings = TextSettings(level="char", lines="sentences", min_tokens=1, min_count=2)
-    vocabulary, splits = encode(lines, settings, "here")
+    vocabulary, splits, _ = encode(lines, settings, "here")
     assert vocabulary.words[4:] == ["a", "b", " "]
     assert vocabulary.decode(splits["test"].tokens) == "ab<unk>"
 
@@ -421,7 +421,7 @@ def test_official_splits_of_lines_are_kept_with_their_copies(tmp_path, name):
     assert corpus.vocabulary.words[4:] == ["N", "fell", "points", "the", ".", "The", "a", "end", "fall"]
     assert corpus.unigram_counts[UNKNOWN] == 2
     assert corpus.source == (
-        f"{tmp_path / 'ptb'}: 4 / 2 / 3 sentences to train, validate and test, {len(corpus.vocabulary)} words"
+        f"{tmp_path / 'ptb'} (3 files): 4 / 2 / 3 sentences to train, validate and test, {len(corpus.vocabulary)} words"
     )
     assert (corpus.observation.step, corpus.observation.sample_steps) == ("token", 101)
 
@@ -790,3 +790,17 @@ def test_shared_sentences():
     assert len(corpus.vocabulary) == 3059
     nats = corpus.marginal_score(np.arange(436)) * 436 / corpus.test.num_tokens
     assert np.exp(-nats) == pytest.approx(168.5, abs=0.1)
+
+
+def test_lines_that_are_left_out_are_counted(tmp_path):
+    for split in ("train", "valid", "test"):
+        lines = [f"one {split} line of six words", "two words", "far too many words for the limit that is set here"]
+        (tmp_path / f"wiki.{split}.tokens").write_text("\n".join(lines))
+    corpus = load_text(tmp_path, TextSettings(lines="sentences", min_tokens=3, max_tokens=8))
+    assert [len(split) for split in (corpus.train, corpus.valid, corpus.test)] == [1, 1, 1]
+    assert corpus.source.endswith("left out: 6 lines that have not 3 to 8 words")
+
+
+def test_a_level_that_there_is_not():
+    with pytest.raises(InputError, match="level must be one of word, char, not 'byte'"):
+        TextSettings(level="byte")

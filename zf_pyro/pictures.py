@@ -74,7 +74,7 @@ def draw_text(lines: Sequence[str], path: Path, title: str = "") -> None:
 def save_figure(figure: Figure, path: Path, title: str = "") -> None:
     """Write a figure as a png, whole or not at all."""
     if title:
-        figure.suptitle(title, fontsize="small", parse_math=False)
+        figure.suptitle(title, fontsize="small", parse_math=False, wrap=True)
     picture = BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # a character that the font lacks is drawn as a box

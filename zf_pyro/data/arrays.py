@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,12 +23,16 @@ import numpy as np
 
 from zf_pyro.data.corpus import Corpus, Observation
 from zf_pyro.data.npz import Npz, read_npy, require_finite
+from zf_pyro.data.reading import files_below, readable
 from zf_pyro.data.sequences import Sequences
-from zf_pyro.data.splits import SPLITS, SplitSettings, assign, ranking, split_named
-from zf_pyro.data.text.sources import readable
+from zf_pyro.data.splits import SPLITS, SplitSettings, assign, ranking, split_in, split_named
 from zf_pyro.errors import InputError
 
 ACCEPTED = "an .npz file or a folder of .npy files, each array one sequence (n,) or (n, D)"
+
+
+LONGEST_SAMPLE = 1_000
+"""Steps; sequences may be far longer than anyone wants to wait for."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ def load_arrays(data: Path, settings: ArraySettings) -> Corpus:
     """Sequences from a user's own arrays.
 
     Args:
-        data: an ``.npz`` file, or a folder of ``.npy`` files at any depth.
+        data: an ``.npz`` file, or a folder of ``.npy`` files at any depth, or of one ``.npz`` file.
         settings: how to read them.
 
     Raises:
@@ -109,7 +112,7 @@ def _corpus(splits: dict[str, list[Named]], settings: ArraySettings, data: Path)
         observation=Observation(
             "bernoulli" if settings.emission == "bernoulli" else "gaussian",
             width,
-            sample_steps=int(np.median([len(piece) for piece in pieces["train"]])),
+            sample_steps=min(int(np.median([len(piece) for piece in pieces["train"]])), LONGEST_SAMPLE),
             mean=tuple(mean.tolist()),
             std=tuple(std.tolist()),
         ),
@@ -127,30 +130,17 @@ def _from_file(path: Path) -> Iterator[Named]:
     """The sequences of an ``.npz`` file, by name."""
     archive = Npz(path)
     for name, array in archive.items():
-        yield from _sequences(array, name, _split_in(name), f"{path}, array {name!r}")
+        yield from _sequences(array, name, split_in(name), f"{path}, array {name!r}")
 
 
 def _from_folder(root: Path) -> Iterator[Named]:
-    """The sequences of a folder's ``.npy`` files, by path; what is hidden is left out."""
+    """The sequences of a folder's ``.npy`` files, by path, or of its one ``.npz`` file."""
     with readable(root):
-        files = sorted(_npy_files(root), key=os.fspath)
+        files, packed = files_below(root, (".npy",)), files_below(root, (".npz",))
+    if not files and len(packed) == 1:
+        yield from _from_file(packed[0])
     for path in files:
-        yield from _sequences(read_npy(path), path.stem, _split_in(str(path.relative_to(root))), str(path))
-
-
-def _npy_files(root: Path) -> Iterator[Path]:
-    def fail(error: OSError) -> None:
-        raise error
-
-    for parent, folders, names in os.walk(root, onerror=fail):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        paths = (Path(parent, name) for name in names if not name.startswith("."))
-        yield from (path for path in paths if path.suffix.lower() == ".npy" and path.is_file())
-
-
-def _split_in(name: str) -> str | None:
-    """The split of the first word in a name, or in a path, that names one."""
-    return next((split for word in re.findall(r"[A-Za-z]+", name) if (split := split_named(word))), None)
+        yield from _sequences(read_npy(path), path.stem, split_in(str(path.relative_to(root))), str(path))
 
 
 def _sequences(array: np.ndarray, name: str, split: str | None, where: str) -> Iterator[Named]:
@@ -159,6 +149,7 @@ def _sequences(array: np.ndarray, name: str, split: str | None, where: str) -> I
     of_many = array.ndim == 3 or (array.ndim == 2 and is_split)
     if of_many and not len(array):
         raise InputError(f"{where}: holds no sequence")
+    require_finite(array, where)
     for number, row in enumerate(array if of_many else [array]):
         one = f"{where}, sequence {number}" if of_many else where
         yield Named(one, split, _as_frames(row, one))
@@ -172,7 +163,6 @@ def _as_frames(array: np.ndarray, where: str) -> np.ndarray:
 
 
 def _check(each: Named, first: Named) -> None:
-    require_finite(each.frames, each.where)
     if each.frames.shape[1] != first.frames.shape[1]:
         raise InputError(
             f"{each.where}: {each.frames.shape[1]} numbers a step, and {first.frames.shape[1]} in {first.where}"

@@ -80,7 +80,7 @@ class SequenceBatch:
         """A batch of your own sequences of real numbers or bits, each of any length.
 
         Args:
-            sequences: B arrays, lists or tensors, each (n,) or (n, D), of n steps.
+            sequences: B arrays, lists or tensors, each (n,) or (n, D), of n steps. (One array (B, n) is B of them.)
             condition_on_first: take the first step of each sequence for u_1 and score the others; else u_1 is zero and
                 all steps are scored.
 

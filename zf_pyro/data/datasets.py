@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -73,8 +74,8 @@ def open_data(
             raise InputError("digits: they come with scikit-learn; leave out --data (mnist reads images from files)")
         return known.load(None, settings)
     path = Path(source)
-    if not path.exists():
-        raise InputError(f"{path}: no such file or folder; give {known.wants}")
+    if not os.path.exists(path):
+        raise InputError(f"{path}: no such file or folder that can be read; give {known.wants}")
     if name == "text":
         return load_text(path, settings, say=say)  # type: ignore[arg-type]
     return known.load(path, settings)

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 from numpy.random import Philox, SeedSequence
@@ -44,12 +44,6 @@ class ImageSettings(SplitSettings):
     each bit with the probability of its pixel's intensity, for training anew in every epoch, for validation and test
     once, by split_seed. "threshold" sets those of at least half of the maximum. "auto" is "fixed" where the fixed set
     is there, and "dynamic" elsewhere."""
-
-    def __post_init__(self) -> None:
-        """Refuse what is none of these."""
-        super().__post_init__()
-        if self.binarize not in get_args(Binarize):
-            raise InputError(f"binarize must be one of {', '.join(get_args(Binarize))}, not {self.binarize!r}")
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-import os
 import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,9 +31,9 @@ from tqdm import tqdm
 from zf_pyro.data.corpus import Corpus, Observation
 from zf_pyro.data.midi import KEYS, LONGEST_ROLL, LOWEST, read_midi
 from zf_pyro.data.npz import Npz
+from zf_pyro.data.reading import files_below, readable
 from zf_pyro.data.sequences import Sequences
 from zf_pyro.data.splits import SPLITS, SplitSettings, assign, ranking, split_named
-from zf_pyro.data.text.sources import readable
 from zf_pyro.errors import InputError
 
 ACCEPTED = "an .npz file of the SRNN authors' kind, a .json or .json.gz of pieces, or a folder of MIDI files"
@@ -148,15 +147,7 @@ def _music_files(data: Path) -> list[Path]:
 
 
 def _folder_files(root: Path) -> list[Path]:
-    def fail(error: OSError) -> None:
-        raise error
-
-    found = []
-    for parent, folders, names in os.walk(root, onerror=fail):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        paths = [Path(parent, name) for name in names if not name.startswith(".")]
-        found += [path for path in paths if _kind(path) and path.is_file()]
-    found.sort(key=os.fspath)
+    found = files_below(root, tuple(_KINDS))
     midi = [path for path in found if _kind(path) == "midi"]
     if not found:
         raise InputError(f"{root}: a folder without music; give {ACCEPTED}")

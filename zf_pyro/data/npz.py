@@ -117,4 +117,5 @@ def require_finite(array: np.ndarray, where: str) -> None:
     """
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         place = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-        raise InputError(f"{where}: {array[place]} at {place}; every number must be finite")
+        advice = "; sequences of different lengths are arrays of their own, unpadded" if array.ndim == 3 else ""
+        raise InputError(f"{where}: {array[place]} at {place}; every number must be finite{advice}")

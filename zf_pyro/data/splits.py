@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args, get_origin, get_type_hints
 
 from zf_pyro.errors import InputError
 
@@ -32,7 +33,10 @@ class SplitSettings:
     """Another number gives another split, and other subsets for validation and test."""
 
     def __post_init__(self) -> None:
-        """Refuse fractions that leave nothing."""
+        """Refuse fractions that leave nothing, and what is none of a field's choices."""
+        for name, kind in get_type_hints(type(self)).items():
+            if get_origin(kind) is Literal and getattr(self, name) not in get_args(kind):
+                raise InputError(f"{name} must be one of {', '.join(get_args(kind))}, not {getattr(self, name)!r}")
         for name in ("valid_fraction", "test_fraction"):
             if not 0 < getattr(self, name) < 1:
                 raise InputError(f"{name} = {getattr(self, name)}: it is to lie between 0 and 1")
@@ -49,6 +53,11 @@ def split_named(name: str) -> str | None:
     """The split that a name begins with, as a word of its own: "val_3" is of "valid", "trainer" of none."""
     first = re.match(r"[A-Za-z]+", name)
     return _NAMES.get(first[0].lower()) if first else None
+
+
+def split_in(name: str) -> str | None:
+    """The split of the first word anywhere in a name, or in a path, that names one: "x_train", "ptb.valid.txt"."""
+    return next((split for word in re.findall(r"[A-Za-z]+", name) if (split := split_named(word))), None)
 
 
 def ranking(contents: Iterable[bytes], seed: int) -> list[int]:
@@ -82,7 +91,7 @@ def assign(
     if named and (not members["test"] or len(rest) < 1 + len(missing)):
         raise InputError(
             f"{source}: {len(rest)} training and {len(members['test'])} test {what}; "
-            f"at least {1 + len(missing)} and 1 are needed"
+            f"at least {1 + len(missing)} and 1 are needed where names or the source give splits"
         )
     if len(rest) < 1 + len(missing):
         raise InputError(f"{source}: {total} {what}; at least 3 are needed, one for each split")

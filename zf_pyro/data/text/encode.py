@@ -74,6 +74,8 @@ class EncodedText(NamedTuple):
 
     vocabulary: Vocabulary
     splits: dict[str, EncodedSplit]
+    left_out: int
+    """Documents without a sentence of the wanted length."""
 
 
 class _Tokens(NamedTuple):
@@ -117,7 +119,8 @@ def encode(documents: Iterable[Document], settings: TextSettings, source: str) -
         vocabulary = Vocabulary([*vocabulary.words[len(SPECIAL_WORDS) :], " "])
     dtype = np.uint16 if len(vocabulary) <= 1 << 16 else np.int32
     final = vocabulary.encode(numbers).astype(dtype)  # from first-come numbers to those of the vocabulary
-    return EncodedText(vocabulary, {name: _gather([tokens[i] for i in members[name]], final) for name in SPLITS})
+    splits = {name: _gather([tokens[i] for i in members[name]], final) for name in SPLITS}
+    return EncodedText(vocabulary, splits, len(unique) - len(tokens))
 
 
 def _unique(documents: Iterable[Document], settings: TextSettings) -> list[Document]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from zf_pyro.data.splits import split_named
+from zf_pyro.data.splits import split_in
 from zf_pyro.data.text.sources import Document, read_documents, source_files
 from zf_pyro.errors import InputError
 
@@ -14,8 +13,8 @@ from zf_pyro.errors import InputError
 def read_sentences(path: Path) -> Iterator[Document]:
     """The lines of a source, each a document of its own.
 
-    Of a folder every ``.txt`` file is read. Where a name below the folder holds "train", "valid" or "test" as a word
-    (``ptb.valid.txt``, ``test/a.txt``), it is that split, and then every file must be of one.
+    Of a folder every ``.txt`` and ``.tokens`` file is read. Where a path below the folder holds "train", "valid" or
+    "test" as a word (``ptb.valid.txt``, ``test/a.txt``), the first is its split, and every file must be of one.
 
     Raises:
         InputError: as `read_documents` does, or some files are of a split and others are not.
@@ -24,7 +23,7 @@ def read_sentences(path: Path) -> Iterator[Document]:
         yield from read_documents(path)
         return
     files = source_files(path)
-    splits = [_split_of(file.relative_to(path)) for file in files]
+    splits = [split_in(str(file.relative_to(path))) for file in files]
     if any(splits) and None in splits:
         odd, named = files[splits.index(None)], next(file for file, split in zip(files, splits, strict=True) if split)
         raise InputError(
@@ -33,9 +32,3 @@ def read_sentences(path: Path) -> Iterator[Document]:
     for file, split in zip(files, splits, strict=True):
         for document in read_documents(file):
             yield Document(document.text, split)
-
-
-def _split_of(path: Path) -> str | None:
-    """The split that a path names, by its last word that names one."""
-    named = [split for word in re.findall(r"[A-Za-z]+", str(path)) if (split := split_named(word))]
-    return named[-1] if named else None

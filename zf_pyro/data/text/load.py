@@ -9,12 +9,13 @@ from pathlib import Path
 
 from zf_pyro.data.cache import Entry, cached, check_writable, default_cache, source_key
 from zf_pyro.data.corpus import Observation
+from zf_pyro.data.reading import readable
 from zf_pyro.data.splits import SPLITS
 from zf_pyro.data.text.corpus import Sentences, TextCorpus
 from zf_pyro.data.text.download import ARCHIVE_SHA256, ARCHIVE_SIZE, ARCHIVE_URL, fetch
 from zf_pyro.data.text.encode import TextSettings, encode
 from zf_pyro.data.text.lines import read_sentences
-from zf_pyro.data.text.sources import read_documents, readable, samples_file, source_files
+from zf_pyro.data.text.sources import read_documents, samples_file, source_files
 from zf_pyro.data.text.vocabulary import SPECIAL_WORDS, Vocabulary
 from zf_pyro.errors import InputError
 
@@ -60,6 +61,8 @@ def load_text(
         fetch(ARCHIVE_URL, archive, sha256=ARCHIVE_SHA256, size=ARCHIVE_SIZE)
     path, name, origin = _locate(data, archive)
     files = source_files(path)
+    if settings.lines == "sentences" and len(files) > 1:
+        name = f"{name} ({len(files)} files)"
     with readable(path):
         place = cache / "text" / source_key(path, files, asdict(settings))
     made_with = {tool: metadata.version(tool) for tool in TOOLS}
@@ -75,7 +78,8 @@ def _encoded(path: Path, settings: TextSettings, name: str) -> Entry:
     arrays = {f"{split}_tokens": part.tokens for split, part in parts.items()}
     arrays |= {f"{split}_offsets": part.offsets for split, part in parts.items()}
     documents = [part.num_documents for part in parts.values()]
-    return Entry(arrays, {"words": text.vocabulary.words[len(SPECIAL_WORDS) :], "documents": documents})
+    words = text.vocabulary.words[len(SPECIAL_WORDS) :]
+    return Entry(arrays, {"words": words, "documents": documents, "left_out": text.left_out})
 
 
 def _corpus(entry: Entry, settings: TextSettings, name: str, origin: str) -> TextCorpus:
@@ -89,6 +93,9 @@ def _corpus(entry: Entry, settings: TextSettings, name: str, origin: str) -> Tex
         f"{name}: {documents}{_listed([len(split) for split in (train, valid, test)])} sentences "
         f"to train, validate and test, {len(vocabulary):,} {'words' if by_word else 'characters'}"
     )
+    if settings.lines == "sentences" and entry.about["left_out"]:
+        wanted = f"{settings.min_tokens} to {settings.max_tokens}"
+        about += f"; left out: {entry.about['left_out']:,} lines that have not {wanted} words"
     observation = Observation(
         "categorical",
         len(vocabulary),

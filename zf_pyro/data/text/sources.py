@@ -23,18 +23,21 @@ import lzma
 import os
 import re
 import tarfile
-import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from zf_pyro.data.reading import files_below, readable
 from zf_pyro.errors import InputError
 
 ACCEPTED = (
     "an aclImdb folder or archive, a folder of .txt, JSON lines, a JSON array, CSV, or text with a document a line"
 )
+
+SUFFIXES = (".txt", ".tokens")
+"""Of the texts in a folder."""
 
 _FIELDS = ("text", "review")
 _LABELS = ("pos", "neg")
@@ -44,8 +47,6 @@ _JSON_SUFFIXES = {".json", ".jsonl", ".ndjson"}
 _BUFFER = 1 << 16
 _LONGEST_FIELD = 1 << 30
 """Characters of a CSV field; the library's own limit of 131,072 is below a long document."""
-
-_DAMAGE = (EOFError, zlib.error, lzma.LZMAError, tarfile.TarError, gzip.BadGzipFile)
 
 
 class Document(NamedTuple):
@@ -111,29 +112,12 @@ def read_documents(path: Path) -> Iterator[Document]:
         raise InputError(f"{path}: empty, or nothing in it is text to read; give {ACCEPTED}")
 
 
-@contextmanager
-def readable(path: Path) -> Iterator[None]:
-    """Turns what the system or a decompressor says about a file into one line for the user.
-
-    Raises:
-        InputError: instead of their exceptions.
-    """
-    try:
-        yield
-    except _DAMAGE as error:
-        raise InputError(f"{path}: truncated or damaged ({error}); get it again") from error
-    except OSError as error:
-        raise InputError(
-            f"{error.filename or path}: cannot be read ({error.strerror or error}); check it and its permissions"
-        ) from error
-
-
 # Folders
 
 
 def _folder_files(root: Path) -> list[tuple[Path, str | None]]:
     """The texts of a folder and the official split of each, sorted by path."""
-    files = [(file, split) for folder, split in _folders(root) for file in _texts(folder)]
+    files = [(file, split) for folder, split in _folders(root) for file in files_below(folder, SUFFIXES)]
     if not files:
         raise InputError(f"{root}: a folder with no .txt file in it; give {ACCEPTED}")
     return sorted(files, key=lambda entry: os.fspath(entry[0]))  # paths themselves compare many times slower
@@ -156,19 +140,6 @@ def _folders(root: Path) -> list[tuple[Path, str | None]]:
 def _is_labelled(folder: Path) -> bool:
     # Unlike the method of a path, this one is silent where it may not look: the walk that follows names the folder.
     return all(os.path.isdir(folder / label) for label in _LABELS)
-
-
-def _texts(folder: Path) -> Iterator[Path]:
-    """Every .txt below a folder. Hidden ones are leftovers of editors and of foreign file systems."""
-
-    def fail(error: OSError) -> None:
-        raise error
-
-    for parent, folders, names in os.walk(folder, onerror=fail):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            if name.lower().endswith(".txt") and not name.startswith("."):
-                yield Path(parent, name)
 
 
 def _read_folder(root: Path) -> Iterator[Document]:
