@@ -17,6 +17,7 @@ import zf_pyro
 from tests.toy_runs import SMALL, TEXT_FILES
 from zf_pyro import experiment, runs
 from zf_pyro.config import override
+from zf_pyro.metrics import read_metrics
 from zf_pyro.presets import PRESETS
 
 ROOT = Path(__file__).parents[1]
@@ -41,7 +42,7 @@ def test_a_run_from_beginning_to_end(finished):
     assert results["num_parameters"] == sizes
     assert config.training.max_steps == 8
     assert observation.size == len(vocabulary) == len((finished / "vocabulary.txt").read_text().splitlines())
-    lines = list(runs.read_metrics(finished))
+    lines = list(read_metrics(finished))
     assert [line["step"] for line in lines if "loss" in line] == list(range(1, 9))
     assert [line["step"] for line in lines if "valid_elbo" in line] == [4, 8]
     assert len((finished / "samples.txt").read_text().splitlines()) == 20

@@ -13,6 +13,7 @@ from tests.toy_runs import SMALL, toy_documents
 from zf_pyro import experiment, runs
 from zf_pyro.bounds import Bound
 from zf_pyro.data.text import load_text
+from zf_pyro.metrics import read_metrics
 from zf_pyro.training import Trainer
 
 
@@ -188,6 +189,6 @@ def test_skipped_updates_are_told(run_py, reviews, tmp_path, monkeypatch):
     options = ["--data", reviews, "--max-steps", 8, "--output", tmp_path / "run", *SMALL]
     _, output, _ = run_py("--dataset", "imdb", *options)
     assert "Left out 2 updates" in output
-    lines = list(runs.read_metrics(tmp_path / "run"))
+    lines = list(read_metrics(tmp_path / "run"))
     assert [line["skipped"] for line in lines if "loss" in line] == [0, 0, 1, 2, 2, 2, 2, 2]
     assert [line["step"] for line in lines if line.get("loss", 0) is None] == [3, 4]

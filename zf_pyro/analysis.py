@@ -15,10 +15,8 @@ from zf_pyro.data.text import END, START, TextCorpus, Vocabulary
 from zf_pyro.files import explained, write_atomically, write_text
 from zf_pyro.model import StochasticRNN
 from zf_pyro.pictures import draw_sequences
+from zf_pyro.runs import SAMPLES
 from zf_pyro.scopes import evaluating, seeded
-
-SAMPLES = ("samples.txt", "samples.npz", "samples.png")
-"""The files that `write_samples` writes: the first for text, the others for other data."""
 
 
 def write_samples(model: StochasticRNN, corpus: Corpus, num_sequences: int, folder: Path, *, seed: int) -> None:

@@ -19,6 +19,7 @@ from zf_pyro.data.datasets import open_data
 from zf_pyro.errors import InputError
 from zf_pyro.evaluation import evaluate
 from zf_pyro.files import explained, require_writable, write_text
+from zf_pyro.metrics import Metrics, check_metrics, read_metrics, to_json
 from zf_pyro.paths import Form
 from zf_pyro.plots import plot_curves
 from zf_pyro.progress import RunningMeans, deferred_signals, progress
@@ -106,7 +107,7 @@ def resume(folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
     if trainer.step > trainer.total_steps:
         limit = f"{runs.CONFIG} allows {trainer.total_steps}"
         raise InputError(f"{folder} has done {trainer.step} updates already, and its {limit}")
-    runs.check_metrics(folder, metrics_size)
+    check_metrics(folder, metrics_size)
     return complete(config, corpus, trainer, folder, metrics_size, say)
 
 
@@ -138,7 +139,7 @@ def fit(trainer: Trainer, folder: Path, metrics_size: int) -> None:
     Raises:
         Interrupted: by Ctrl-C or a request to terminate, after the step in hand was finished and saved.
     """
-    metrics = runs.Metrics(folder, metrics_size)
+    metrics = Metrics(folder, metrics_size)
     bar = progress(total=trainer.total_steps, initial=trainer.step, desc="Training", unit="step", bar_format=BAR)
     means = RunningMeans(SHOWN.values())
 
@@ -210,7 +211,7 @@ def evaluate_run(
     test = evaluate(run.model.to(config.device), run.guide.to(config.device), config, corpus)
     results = {**identity(config, corpus), "test": test}
     with explained(f"cannot write {output}"):
-        write_text(output, runs.to_json(results, indent=2) + "\n")
+        write_text(output, to_json(results, indent=2) + "\n")
     return results
 
 
@@ -230,5 +231,5 @@ def write_outcome(trainer: Trainer, config: Config, corpus: Corpus, folder: Path
     """Write samples and curves, then the results, whose presence says that the run is finished."""
     write_samples(trainer.model, corpus, config.evaluation.num_samples, folder, seed=config.seed)
     with explained(f"cannot write into {folder}"):
-        plot_curves(runs.read_metrics(folder), folder / runs.CURVES)
-        write_text(folder / runs.RESULTS, runs.to_json(results, indent=2) + "\n")
+        plot_curves(read_metrics(folder), folder / runs.CURVES)
+        write_text(folder / runs.RESULTS, to_json(results, indent=2) + "\n")
