@@ -46,9 +46,8 @@ def test_the_quick_preset_on_chorales(tmp_path):
     assert test["elbo_per_step"] > -6.5
 
 
-@pytest.mark.parametrize("binarize", ["fixed", "dynamic"])
-def test_fifty_steps_on_mnist(tmp_path, binarize):
-    options = ["--preset", "quick", "--data", str(shared_file("mnist")), "--binarize", binarize, "--max-steps", "50"]
+def test_fifty_steps_on_mnist(tmp_path):
+    options = ["--preset", "quick", "--data", str(shared_file("mnist")), "--max-steps", "50"]
     test = results_of(tmp_path / "run", *options, dataset="mnist")["test"]
     assert (test["num_sequences"], test["num_steps"]) == (200, 200 * 784)
     assert test["marginal"] < test["elbo"] < test["iw_bound"] < -60
