@@ -8,10 +8,13 @@ import struct
 
 import numpy as np
 import pytest
+import torch
 
 import zf_pyro
 from tests.toy_runs import SIZES, toy_documents
-from zf_pyro import experiment, runs
+from zf_pyro import Bernoulli, Categorical, DiagonalGaussian, experiment, runs
+from zf_pyro.build import build
+from zf_pyro.data.corpus import Observation
 from zf_pyro.data.datasets import DATASETS, open_data
 from zf_pyro.presets import PRESETS
 
@@ -221,6 +224,32 @@ def test_presets_and_data_sets_are_the_same():
         assert set(presets) == {"paper", "quick"}
         for label, config in presets.items():
             assert (config.dataset, config.preset) == (name, label)
+
+
+LAWS = {
+    **dict.fromkeys(("imdb", "text"), (Observation("categorical", 16_004), Categorical)),
+    **dict.fromkeys(("mnist", "digits"), (Observation("bernoulli", 1), Bernoulli)),
+    **dict.fromkeys(("jsb", "nottingham", "piano", "muse"), (Observation("bernoulli", 88), Bernoulli)),
+    "arrays": (Observation("gaussian", 200), DiagonalGaussian),
+}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_builds_a_model_for_its_data(name):
+    observation, emission = LAWS[name]
+    for config in PRESETS[name].values():
+        model, guide = build(config.model, observation)
+        assert type(model.emission) is type(guide.backward) is emission
+        assert emission is not Categorical or isinstance(model.embedding, torch.nn.Embedding)
+
+
+@pytest.mark.parametrize(("name", "millions"), [("imdb", 27), ("mnist", 16)])
+def test_the_papers_sizes(name, millions):
+    """Near the numbers of parameters that the authors' layouts have at these sizes."""
+    model, guide = build(PRESETS[name]["paper"].model, LAWS[name][0])
+    assert sum(p.numel() for module in (model, guide) for p in module.parameters()) == pytest.approx(
+        millions * 1e6, rel=0.15
+    )
 
 
 WRONG = {
