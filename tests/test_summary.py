@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.test_sequences import corpus_of
-from zf_pyro import summary
+from zf_pyro import pictures, summary
 from zf_pyro.data.arrays import ArraySettings, load_arrays
 from zf_pyro.data.corpus import Observation
 from zf_pyro.data.text import TextSettings, load_text
@@ -182,3 +182,10 @@ def test_a_picture_of_a_corpus_of_odd_text(tmp_path, level):
 def test_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(OSError, match="No such file"):
         draw_text(["a"], tmp_path / "nowhere" / "a.png")
+
+
+def test_a_picture_holds_a_few_of_many(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(pictures, "draw", lambda axes, sequence, observation: drawn.append(sequence[0, 0]))
+    draw_sequences([np.full((3, 2), i) for i in range(500)], Observation("bernoulli", 2), tmp_path / "x.png")
+    assert drawn == list(range(pictures.MOST_PANELS))

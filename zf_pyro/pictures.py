@@ -14,6 +14,9 @@ from matplotlib.figure import Figure
 from zf_pyro.data.corpus import Observation
 from zf_pyro.files import write_atomically
 
+MOST_PANELS = 20
+"""Sequences in a picture: its layout takes time that grows with their square."""
+
 MOST_LINES = 8
 """Dimensions that are drawn as lines; more are drawn as a map of colours."""
 
@@ -22,7 +25,7 @@ def draw_sequences(sequences: Sequence[np.ndarray], observation: Observation, pa
     """Draw sequences of bits or real numbers into a png: images as images, music as piano rolls, others over time.
 
     Args:
-        sequences: at least one, each (n, D).
+        sequences: at least one, each (n, D); the first `MOST_PANELS` are drawn.
         observation: what stands at a step.
         path: the file to write.
         title: over all of them.
@@ -30,6 +33,7 @@ def draw_sequences(sequences: Sequence[np.ndarray], observation: Observation, pa
     Raises:
         OSError: the file cannot be written.
     """
+    sequences = sequences[:MOST_PANELS]
     columns = min(len(sequences), 10 if observation.rows else 2)
     lines = -(-len(sequences) // columns)
     size = (1.1 * columns, 1.1 * lines + 0.4) if observation.rows else (6 * columns, 1.9 * lines + 0.5)
