@@ -216,6 +216,9 @@ def test_data_shows_every_kind(zf, sources, tmp_path, monkeypatch, kind):
     assert "--force" in error
     assert zf("data", *sources[kind], "--force")[0] == 0
     assert zf("data", *sources[kind], "--png", "other.png")[0] == 0
+    status, _, error = zf("data", *sources[kind], "--png", "other.jpg")
+    assert (status, error.count("\n")) == (2, 1)
+    assert "--png draws a .png" in error
 
 
 def test_presets_and_data_sets_are_the_same():

@@ -150,7 +150,7 @@ def train(**options: Any) -> None:
 def show_data(dataset: str, preset_name: str, png: Path | None, force: bool, **options: Any) -> None:
     """Print what is in DATASET, split by split, and draw a few of its sequences."""
     config = override(preset(dataset, preset_name), requested(options))
-    picture = Path(f"{dataset}.png") if png is None else png
+    picture = require_png(Path(f"{dataset}.png") if png is None else png, "--png")
     if os.path.lexists(picture) and not force:
         raise InputError(f"{picture} is there already; name another by --png, or --force overwrites it")
     require_writable(picture.absolute().parent)
@@ -202,8 +202,7 @@ def benchmark(sizes: str, repeats: int, scaling: Path | None, device: str, as_js
     prepare_torch()
     chosen = torch.device(choose_device(device))
     if scaling is not None:
-        if scaling.suffix != ".png":
-            raise InputError(f"--scaling draws a .png, and {scaling} is named otherwise")
+        require_png(scaling, "--scaling")
         require_writable(scaling.absolute().parent)
     say = partial(click.echo, err=as_json)
     names = list(measured.CHOICES) if sizes == "all" else [sizes]
@@ -225,6 +224,17 @@ def carry_out(folder: Path, work: Callable[[], dict[str, Any]]) -> None:
             raise Interrupted("interrupted before anything was saved; start again") from stop
         raise Interrupted(f"interrupted and saved; go on with: python run.py --resume {folder}") from stop
     click.echo(f"Written: {folder}")
+
+
+def require_png(path: Path, option: str) -> Path:
+    """The path itself.
+
+    Raises:
+        InputError: it is not named as a picture of the kind that is drawn.
+    """
+    if path.suffix.lower() != ".png":
+        raise InputError(f"{option} draws a .png, and {path} is named otherwise")
+    return path
 
 
 def report(results: dict[str, Any]) -> None:
