@@ -181,6 +181,10 @@ def test_long_sequences_are_scored_in_smaller_chunks(monkeypatch):
     weights = importance_weights(model, guide, batch, 7)
     assert weights.log_weights.shape == (7, 3)
     assert [shape[0] for shape in rows] == [2, 2, 2, 1]
+    monkeypatch.undo()
+    rows.clear()
+    importance_weights(model, guide, batch, 7, max_rows=9)
+    assert [shape[0] for shape in rows] == [3, 3, 1]
 
 
 def test_the_estimate_depends_on_its_seed_alone_and_leaves_the_random_state():

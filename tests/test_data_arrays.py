@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import resource
 import zipfile
@@ -517,3 +518,24 @@ def test_samples_of_long_sequences_are_shorter(tmp_path):
 def test_an_emission_that_there_is_not():
     with pytest.raises(InputError, match="emission must be one of auto, bernoulli, gaussian, not 'poisson'"):
         ArraySettings(emission="poisson")
+
+
+def test_another_split_or_scale_has_another_fingerprint(tmp_path):
+    """The same sequences under every naming that leaves no split empty, and as real numbers of two scales."""
+    bits = [np.array(row) for row in ([0, 1, 1], [1, 0], [1, 1, 0, 0], [0, 1, 0, 1, 1])]
+    prints = set()
+    namings = [words for words in itertools.product(SPLITS, repeat=4) if set(words) == set(SPLITS)]
+    for words in namings:
+        held = {f"{word}_{i}": row for i, (word, row) in enumerate(zip(words, bits, strict=True))}
+        prints.add(load_arrays(save_npz(tmp_path / "x", held), DEFAULTS).fingerprint)
+    for scale in (1, 2):
+        held = {f"{word}_{i}": scale * row for i, (word, row) in enumerate(zip(namings[0], bits, strict=True))}
+        prints.add(load_arrays(save_npz(tmp_path / "x", held), ArraySettings(emission="gaussian")).fingerprint)
+    assert len(prints) == len(namings) + 2
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_one_real_number_in_any_split_makes_all_real(tmp_path, split):
+    held = {f"{name}_{i}": np.array([0.0, 1.0, float(i)]) for i in range(2) for name in SPLITS}
+    held[f"{split}_1"][2] = 0.5
+    assert load_arrays(save_npz(tmp_path / "x", held), DEFAULTS).observation.law == "gaussian"

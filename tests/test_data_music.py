@@ -621,3 +621,12 @@ def test_real_lengths_without_a_mask(tmp_path):
     with np.load(path) as archive:
         held = {name: archive[name] for name in archive.files if name != "mask_test"}
     assert load_music(save(tmp_path / "set.npz", held), DEFAULTS).fingerprint == load_music(path, DEFAULTS).fingerprint
+
+
+def test_pieces_that_end_elsewhere_have_another_fingerprint(tmp_path):
+    prints = set()
+    for train in ([[[60], [62]], [[64]]], [[[60]], [[62], [64]]]):
+        path = tmp_path / "x.json"
+        path.write_text(json.dumps({"train": train, "valid": [[[60]]], "test": [[[60]]]}))
+        prints.add(load_music(path, MusicSettings()).fingerprint)
+    assert len(prints) == 2

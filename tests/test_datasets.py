@@ -13,6 +13,7 @@ import torch
 import zf_pyro
 from tests.toy_runs import SIZES, toy_documents
 from zf_pyro import Bernoulli, Categorical, DiagonalGaussian, experiment, runs
+from zf_pyro.analysis import sample_sequences
 from zf_pyro.build import build
 from zf_pyro.data.corpus import Observation
 from zf_pyro.data.datasets import DATASETS, open_data
@@ -45,7 +46,7 @@ def write_walks(path):
     """Random walks in two dimensions, of different lengths."""
     random = np.random.default_rng(0)
     lengths = random.integers(4, 12, 30)
-    np.savez(path, **{f"walk{i}": 3 + 5 * random.normal(size=(n, 2)).cumsum(0) for i, n in enumerate(lengths)})
+    np.savez(path, **{f"walk{i}": 500 + 5 * random.normal(size=(n, 2)).cumsum(0) for i, n in enumerate(lengths)})
     return path
 
 
@@ -100,8 +101,16 @@ def test_a_run_on_every_kind_of_data(run_py, zf, sources, tmp_path, kind):
     test = results["test"]
     assert test["elbo_per_step"] * test["num_steps"] == pytest.approx(test["elbo"] * test["num_sequences"])
     assert test["iw_bound_per_step"] >= test["elbo_per_step"]
+    for name in ("elbo", "iw_bound"):
+        assert f"{test[name]:.3f} +- {test[name + '_se']:.3f} nats per {sequence}" in output
+        assert f"{test[name + '_per_step']:.4f} per {step}" in output
     assert ("perplexity" in test) == (kind in ("sentences", "characters"))
+    if "perplexity" in test:
+        assert test["perplexity"] == pytest.approx(np.exp(-test["iw_bound_per_step"]))
+        assert test["perplexity_elbo"] == pytest.approx(np.exp(-test["elbo_per_step"]))
     assert ("bits_per_character" in test) == (kind == "characters")
+    if kind == "characters":
+        assert 2 ** test["bits_per_character"] == pytest.approx(test["perplexity"])
     assert ("elbo_original" in test) == (kind == "reals")
     assert zf("evaluate", folder)[0] == 0
     again = json.loads((folder / f"evaluation-{test['num_particles']}.json").read_text())
@@ -178,6 +187,22 @@ def test_every_epoch_draws_its_own_bits_and_a_resumed_run_the_same(run_py, sourc
     assert 'binarize = "dynamic"' in (whole / "config.toml").read_text()
 
 
+def test_binarize_is_an_option(run_py, sources, tmp_path):
+    options = ["--dataset", *sources["images"], *SHORT, "--binarize", "threshold", "--output", tmp_path / "run"]
+    status, output, error = run_py(*options)
+    assert status == 0, error
+    assert "(threshold)" in output
+    assert zf_pyro.load(tmp_path / "run").config.data.binarize == "threshold"
+
+
+def test_samples_come_from_their_seed():
+    model, _ = build(PRESETS["digits"]["quick"].model, Observation("bernoulli", 3))
+    drawn = [sample_sequences(model, Observation("bernoulli", 3, sample_steps=9), 4, seed=seed) for seed in (0, 0, 1)]
+    assert drawn[0].shape == (4, 9, 3)
+    assert (drawn[0] == drawn[1]).all()
+    assert (drawn[0] != drawn[2]).any()
+
+
 def test_seeds_are_tested_on_the_same_bits(run_py, sources, tmp_path):
     def marginal(seed):
         folder = tmp_path / str(seed)
@@ -244,6 +269,12 @@ def test_every_preset_builds_a_model_for_its_data(name):
         model, guide = build(config.model, observation)
         assert type(model.emission) is type(guide.backward) is emission
         assert emission is not Categorical or isinstance(model.embedding, torch.nn.Embedding)
+        assert (guide.embedding is None) == config.model.share_embedding
+        if emission is DiagonalGaussian:
+            assert model.emission.clamp == guide.backward.clamp == config.model.parameter_clamp
+        if config.model.emission_skip:
+            assert model.emission.reads == ("feature", "input")
+            assert model.emission.network[0].out_features == config.model.mlp_size
 
 
 @pytest.mark.parametrize(("name", "millions"), [("imdb", 27), ("mnist", 16)])

@@ -298,6 +298,15 @@ def test_evaluation_sees_every_sequence_once():
     assert sum(int(batch.lengths.sum()) for batch in batches) == split.lengths.sum()
 
 
+def test_an_epoch_is_drawn_by_the_seed_of_the_run_and_its_number():
+    trainer = make_trainer(seed=3, epochs=2)
+    asked = []
+    split = trainer.train
+    split.of_epoch = lambda *key: asked.append(key) or split
+    run(trainer)
+    assert asked == [(3, 0), (3, 1)]
+
+
 def test_batches_of_long_sequences_are_smaller(monkeypatch):
     monkeypatch.setattr(loader, "MAX_STEPS", 14)
     split = Words(21, 3)

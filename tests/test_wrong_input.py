@@ -307,3 +307,11 @@ def test_no_command_shows_the_help(zf):
     assert status == 2
     assert "evaluate" in error
     assert json.dumps(error).count("\\n") > 5
+
+
+def test_a_vocabulary_of_another_size(zf, finished):
+    path = finished / runs.VOCABULARY
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    status, _, error = zf("evaluate", finished)
+    assert (status, error.count("\n")) == (2, 1)
+    assert "vocabulary.txt has" in error
