@@ -314,4 +314,4 @@ def test_a_vocabulary_of_another_size(zf, finished):
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
     status, _, error = zf("evaluate", finished)
     assert (status, error.count("\n")) == (2, 1)
-    assert "vocabulary.txt has" in error
+    assert "vocabulary.txt holds" in error
