@@ -499,8 +499,15 @@ def test_a_folder_may_hold_one_npz(tmp_path):
     save_npz(tmp_path / "walks", numbered(walks(9)))
     assert load_arrays(tmp_path, DEFAULTS).fingerprint == load_arrays(tmp_path / "walks.npz", DEFAULTS).fingerprint
     save_npz(tmp_path / "more", numbered(walks(9)))
-    with pytest.raises(InputError, match="nothing to read"):
+    with pytest.raises(InputError, match=r"2 \.npz and 0 \.npy files; give the path of one"):
         load_arrays(tmp_path, DEFAULTS)
+
+
+def test_the_order_of_bytes_does_not_matter(tmp_path):
+    little, big = (numbered([walk.astype(kind) for walk in walks(9)]) for kind in ("<f4", ">f4"))
+    ours, theirs = (load_arrays(save_npz(tmp_path / "x", held), DEFAULTS) for held in (little, big))
+    assert ours.fingerprint == theirs.fingerprint
+    assert_same(in_original_units(ours, "test"), in_original_units(theirs, "test"))
 
 
 def test_padding_by_nan_is_refused_with_advice(tmp_path):

@@ -465,6 +465,14 @@ def test_names_of_splits(tmp_path, form):
     assert corpus.source == f"{tmp_path}: 3 / 1 / 2 pieces of 6 / 2 / 4 frames to train, validate and test"
 
 
+def test_a_piece_of_no_split_among_others_is_refused(tmp_path):
+    for seed in range(5):
+        tune(tmp_path / f"tune{seed}.mid", seed)
+    tune(tmp_path / "Test of Time.mid", 9)
+    with pytest.raises(InputError, match=r"tune\d\.mid: of no split, while other files are"):
+        load_music(tmp_path, DEFAULTS)
+
+
 def test_notes_left_out_are_said(tmp_path):
     for seed in range(3):
         song(tmp_path / f"{seed}.mid", [on(0, 60 + seed), off(480, 60 + seed), on(480, 10), off(960, 10)])

@@ -317,7 +317,11 @@ def test_wrong_data_is_one_line(zf, tmp_path, monkeypatch, command, name):
 def test_a_damaged_observation_is_one_line(zf, run_py, sources, tmp_path):
     folder = tmp_path / "run"
     assert run_py("--dataset", *sources["bits"], *SHORT, "--output", folder)[0] == 0
-    for text in ("", "[]", '{"law": "bernoulli"}', '{"law": "bernoulli", "size": 3, "mean": 1, "std": []}'):
+    good = (folder / runs.OBSERVATION).read_text()
+    changed = [good.replace('"size": 3', '"size": "x"'), good.replace('"rows": 0', '"rows": null')]
+    changed += [good.replace("bernoulli", "poisson"), good.replace("bernoulli", "gaussian")]
+    assert all(text != good for text in changed)
+    for text in (*changed, "", "[]", '{"law": "bernoulli"}', '{"law": "bernoulli", "size": 3, "mean": 1, "std": []}'):
         (folder / runs.OBSERVATION).write_text(text)
         status, _, error = zf("evaluate", folder)
         assert (status, error.count("\n")) == (2, 1)

@@ -315,3 +315,11 @@ def test_a_vocabulary_of_another_size(zf, finished):
     status, _, error = zf("evaluate", finished)
     assert (status, error.count("\n")) == (2, 1)
     assert "vocabulary.txt holds" in error
+
+
+def test_a_source_by_field_that_is_not_utf8(run_py, tmp_path):
+    name = os.fsdecode(bytes(tmp_path) + b"/caf\xe9.txt")
+    status, _, error = run_py("--dataset", "imdb", "--set", f"source={name}", "--output", tmp_path / "run")
+    assert (status, error.count("\n")) == (2, 1)
+    assert "is not UTF-8" in error
+    assert not (tmp_path / "run").exists()

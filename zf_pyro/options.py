@@ -41,14 +41,14 @@ def requested(options: dict[str, Any]) -> dict[str, Any]:
     if (sequences := count_or_all(options.get("eval_sequences"))) is not None:
         values["eval_sequences"] = sequences
     if options["data"] is not None:
-        values["source"] = text_of(options["data"].absolute())
+        values["source"] = text_of(str(options["data"].absolute()), "--data")
     elif options["download"]:
         values["source"] = ""
     for text in options["fields"]:
         name, separator, value = text.partition("=")
         if not separator:
             raise InputError(f"--set takes FIELD=VALUE, not {text!r}")
-        values[name.strip()] = value.strip()
+        values[name.strip()] = text_of(value.strip(), "--set")
     return values
 
 
@@ -63,14 +63,14 @@ def count_or_all(text: str | None) -> int | None:
     return int(text)
 
 
-def text_of(path: Path) -> str:
-    """A path as text for config.toml.
+def text_of(text: str, option: str) -> str:
+    """The text itself, for config.toml.
 
     Raises:
-        InputError: its name is not UTF-8.
+        InputError: it is not UTF-8, as the name of a file may be.
     """
     try:
-        str(path).encode()
+        text.encode()
     except UnicodeEncodeError as error:
-        raise InputError(f"--data: the name {str(path)!r} is not UTF-8; rename it") from error
-    return str(path)
+        raise InputError(f"{option}: the name {text!r} is not UTF-8; rename it") from error
+    return text

@@ -120,7 +120,9 @@ def read_observation(path: Path) -> Observation:
         text = path.read_bytes()
     try:
         table = json.loads(text)
-        return Observation(**{**table, "mean": tuple(table["mean"]), "std": tuple(table["std"])})
+        observation = Observation(**{**table, "mean": tuple(table["mean"]), "std": tuple(table["std"])})
+        observation.check()
+        return observation
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path} is damaged: {error}") from error
 

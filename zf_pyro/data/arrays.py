@@ -25,7 +25,7 @@ from zf_pyro.data.corpus import Corpus, Observation
 from zf_pyro.data.npz import Npz, read_npy, require_finite
 from zf_pyro.data.reading import files_below, readable
 from zf_pyro.data.sequences import Sequences
-from zf_pyro.data.splits import SPLITS, SplitSettings, assign, ranking, split_in, split_named
+from zf_pyro.data.splits import SPLITS, SplitSettings, assign, one_without, ranking, split_in, split_named
 from zf_pyro.errors import InputError
 
 ACCEPTED = "an .npz file or a folder of .npy files, each array one sequence (n,) or (n, D)"
@@ -99,10 +99,6 @@ def _corpus(splits: dict[str, list[Named]], settings: ArraySettings, data: Path)
         pieces = {name: [_normalised(p, mean, std, data) for p in parts] for name, parts in pieces.items()}
     else:
         pieces = {name: [p.astype(np.uint8) for p in parts] for name, parts in pieces.items()}
-    digest = hashlib.sha256(repr((settings.chunk_length, mean.tolist(), std.tolist())).encode())
-    for parts in pieces.values():
-        for piece in (*parts, np.zeros(0)):
-            digest.update(b"%d:" % len(piece) + np.ascontiguousarray(piece).tobytes())
     train = Sequences.of(pieces["train"], chunk_length=settings.chunk_length)
     valid, test = (Sequences.of(pieces[name]) for name in SPLITS[1:])
     width = train.frames.shape[1]
@@ -122,8 +118,23 @@ def _corpus(splits: dict[str, list[Named]], settings: ArraySettings, data: Path)
         settings=settings,
         source=f"{data}: {counts} sequences to train, validate and test, {width:,} {kind} a step",
         origin=str(data.absolute()),
-        fingerprint=digest.hexdigest(),
+        fingerprint=_fingerprint(splits, settings),
     )
+
+
+def _fingerprint(splits: dict[str, list[Named]], settings: ArraySettings) -> str:
+    """Of the arrays as they were found: what is computed from them may differ in its last bits between machines."""
+    digest = hashlib.sha256(repr((settings.chunk_length, settings.emission)).encode())
+    for name in SPLITS:
+        digest.update(b"%d;" % len(splits[name]))
+        for each in splits[name]:
+            digest.update(_content(each.frames))
+    return digest.hexdigest()
+
+
+def _content(frames: np.ndarray) -> bytes:
+    """The shape and the numbers of a sequence, whatever the order of bytes that they were saved in."""
+    return repr(frames.shape).encode() + frames.astype(frames.dtype.newbyteorder("<")).tobytes()
 
 
 def _from_file(path: Path) -> Iterator[Named]:
@@ -137,8 +148,12 @@ def _from_folder(root: Path) -> Iterator[Named]:
     """The sequences of a folder's ``.npy`` files, by path, or of its one ``.npz`` file."""
     with readable(root):
         files, packed = files_below(root, (".npy",)), files_below(root, (".npz",))
-    if not files and len(packed) == 1:
-        yield from _from_file(packed[0])
+    if packed and len(files) + len(packed) > 1:
+        raise InputError(
+            f"{root}: {len(packed)} .npz and {len(files)} .npy files; give the path of one .npz, or move it"
+        )
+    for path in packed:
+        yield from _from_file(path)
     for path in files:
         yield from _sequences(read_npy(path), path.stem, split_in(str(path.relative_to(root))), str(path))
 
@@ -171,11 +186,9 @@ def _check(each: Named, first: Named) -> None:
 
 def _split(found: list[Named], settings: ArraySettings, source: str) -> dict[str, list[Named]]:
     """The sequences of each split, in an order that depends on their content alone."""
-    unnamed = next((each for each in found if each.split is None), None)
-    if unnamed is not None and any(each.split for each in found):
-        raise InputError(f"{unnamed.where}: its name gives no split (train, valid or test), while others do")
-    contents = (repr(each.frames.shape).encode() + np.ascontiguousarray(each.frames).tobytes() for each in found)
-    ranked = [found[i] for i in ranking(contents, settings.split_seed)]
+    if (odd := one_without([each.split for each in found])) is not None:
+        raise InputError(f"{found[odd].where}: its name gives no split (train, valid or test), while others do")
+    ranked = [found[i] for i in ranking((_content(each.frames) for each in found), settings.split_seed)]
     members = assign([each.split for each in ranked], settings, source)
     return {name: [ranked[i] for i in places] for name, places in members.items()}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -36,6 +36,25 @@ class Observation:
     rows: int = 0
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+
+    def check(self) -> None:
+        """Refuse what no data set has.
+
+        Raises:
+            ValueError: an unknown law, a size or number of steps that is no number of at least 1, or a mean or standard
+                deviation that is not of D numbers.
+        """
+        if self.law not in get_args(Law):
+            raise ValueError(f"no law {self.law!r}")
+        for name, least in (("size", 1), ("sample_steps", 1), ("rows", 0)):
+            if type(getattr(self, name)) is not int or getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)!r}")
+        for name in ("mean", "std"):
+            numbers = getattr(self, name)
+            if len(numbers) not in ({self.size} if self.law == "gaussian" else {0}):
+                raise ValueError(f"{name} has {len(numbers)} numbers")
+            if not all(type(number) in (int, float) for number in numbers):
+                raise ValueError(f"{name} holds something that is no number")
 
     @property
     def log_scale(self) -> float:

@@ -33,7 +33,7 @@ from zf_pyro.data.midi import KEYS, LONGEST_ROLL, LOWEST, read_midi
 from zf_pyro.data.npz import Npz
 from zf_pyro.data.reading import files_below, readable
 from zf_pyro.data.sequences import Sequences
-from zf_pyro.data.splits import SPLITS, SplitSettings, assign, ranking, split_named
+from zf_pyro.data.splits import SPLITS, SplitSettings, assign, one_without, ranking, split_named
 from zf_pyro.errors import InputError
 
 ACCEPTED = "an .npz file of the SRNN authors' kind, a .json or .json.gz of pieces, or a folder of MIDI files"
@@ -279,6 +279,11 @@ def _midi_music(root: Path, files: Sequence[Path], settings: MusicSettings) -> _
     ]
     ranked = ranking((roll.tobytes() for roll, _ in read), settings.split_seed)
     official = [_official(files[i].relative_to(root)) for i in ranked]
+    if (odd := one_without(official)) is not None:
+        raise InputError(
+            f"{files[ranked[odd]]}: of no split, while other files are; begin its name, or that of its folder, with "
+            "train, valid or test, or rename the others"
+        )
     members = assign(official, settings, str(root), "pieces")
     pieces = {split: [read[ranked[place]][0] for place in members[split]] for split in SPLITS}
     outside = sum(left_out for _, left_out in read)

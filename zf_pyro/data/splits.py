@@ -60,6 +60,11 @@ def split_in(name: str) -> str | None:
     return next((split for word in re.findall(r"[A-Za-z]+", name) if (split := split_named(word))), None)
 
 
+def one_without(official: Sequence[str | None]) -> int | None:
+    """The place of the first thing without a split, where others have one: names are to say it of all or of none."""
+    return list(official).index(None) if any(official) and None in official else None
+
+
 def ranking(contents: Iterable[bytes], seed: int) -> list[int]:
     """The places of some contents in the order of their hashes: their own, whatever the order in which they come."""
     digests = [hashlib.sha256(b"%d:" % seed + content).digest() for content in contents]

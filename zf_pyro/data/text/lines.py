@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from zf_pyro.data.splits import split_in
+from zf_pyro.data.splits import one_without, split_in
 from zf_pyro.data.text.sources import Document, read_documents, source_files
 from zf_pyro.errors import InputError
 
@@ -24,10 +24,9 @@ def read_sentences(path: Path) -> Iterator[Document]:
         return
     files = source_files(path)
     splits = [split_in(str(file.relative_to(path))) for file in files]
-    if any(splits) and None in splits:
-        odd, named = files[splits.index(None)], next(file for file, split in zip(files, splits, strict=True) if split)
+    if (odd := one_without(splits)) is not None:
         raise InputError(
-            f"{odd}: of no split, while {named.name} is; put train, valid or test into its name, or move it"
+            f"{files[odd]}: of no split, while other files are; put train, valid or test into its name, or move it"
         )
     for file, split in zip(files, splits, strict=True):
         for document in read_documents(file):
