@@ -460,7 +460,7 @@ def test_a_sentence_too_long_or_too_short_is_left_out(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("more.txt", b"a line\n", r"more.txt: of no split, while ptb.test.txt is; put train, valid or test into its"),
+        ("more.txt", b"a line\n", r"more.txt: of no split, while other files are; put train, valid or test into its"),
         ("ptb.train.txt", b"\n", r"ptb.train.txt: empty"),
         ("ptb.train.txt", b"a\nb\n\xe9\n", r"ptb.train.txt, line 3: not UTF-8"),
         ("ptb.train.txt", b"word " * 101, r"0 training and 3 test documents with a sentence of 1 to 100 tokens"),

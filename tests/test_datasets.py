@@ -236,11 +236,14 @@ def test_data_shows_every_kind(zf, sources, tmp_path, monkeypatch, kind):
     ]
     picture = tmp_path / f"{sources[kind][0]}.png"
     assert picture.read_bytes().startswith(b"\x89PNG")
-    status, _, error = zf("data", *sources[kind])
+    before = picture.read_bytes()
+    assert f"Drawn: {sources[kind][0]}-2.png" in zf("data", *sources[kind])[1]
+    assert picture.read_bytes() == before
+    assert f"Drawn: {picture.name}" in zf("data", *sources[kind], "--force")[1]
+    assert zf("data", *sources[kind], "--png", "other.png")[0] == 0
+    status, _, error = zf("data", *sources[kind], "--png", "other.png")
     assert (status, error.count("\n")) == (2, 1)
     assert "--force" in error
-    assert zf("data", *sources[kind], "--force")[0] == 0
-    assert zf("data", *sources[kind], "--png", "other.png")[0] == 0
     status, _, error = zf("data", *sources[kind], "--png", "other.jpg")
     assert (status, error.count("\n")) == (2, 1)
     assert "--png draws a .png" in error

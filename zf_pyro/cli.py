@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -145,12 +146,12 @@ def train(**options: Any) -> None:
 @click.argument("dataset")
 @data_options
 @click.option("--preset", "preset_name", default="quick", help="Whose settings to read it by [default: quick].")
-@click.option("--png", type=FOLDER, help="The picture to draw [default: DATASET.png].")
+@click.option("--png", type=FOLDER, help="The picture to draw [default: DATASET.png, or DATASET-NUMBER.png].")
 @click.option("--force", is_flag=True, help="Overwrite --png.")
 def show_data(dataset: str, preset_name: str, png: Path | None, force: bool, **options: Any) -> None:
     """Print what is in DATASET, split by split, and draw a few of its sequences."""
     config = override(preset(dataset, preset_name), requested(options))
-    picture = require_png(Path(f"{dataset}.png") if png is None else png, "--png")
+    picture = free_picture(dataset, force=force) if png is None else require_png(png, "--png")
     if os.path.lexists(picture) and not force:
         raise InputError(f"{picture} is there already; name another by --png, or --force overwrites it")
     require_writable(picture.absolute().parent)
@@ -224,6 +225,12 @@ def carry_out(folder: Path, work: Callable[[], dict[str, Any]]) -> None:
             raise Interrupted("interrupted before anything was saved; start again") from stop
         raise Interrupted(f"interrupted and saved; go on with: python run.py --resume {folder}") from stop
     click.echo(f"Written: {folder}")
+
+
+def free_picture(dataset: str, *, force: bool) -> Path:
+    """The first of DATASET.png, DATASET-2.png, .. that is free; with `force` the first of all."""
+    names = (Path(f"{dataset}.png" if number == 1 else f"{dataset}-{number}.png") for number in count(1))
+    return next(path for path in names if force or not os.path.lexists(path))
 
 
 def require_png(path: Path, option: str) -> Path:

@@ -72,7 +72,8 @@ def told(results: dict[str, Any]) -> Iterator[str]:
             f"  {label:<8}  {test[name]:10.3f} +- {test[name + '_se']:.3f} nats per {sequence}, "
             f"{test[name + '_per_step']:.4f} per {step}" + (f" (KL {test['kl']:.3f})" if name == "elbo" else "")
         )
-    yield f"  {step}s drawn independently, with training's frequencies: {test['marginal']:.3f} nats per {sequence}"
+    known = "means and variances" if "elbo_original" in test else "frequencies"
+    yield f"  {step}s drawn independently, with training's {known}: {test['marginal']:.3f} nats per {sequence}"
     if "perplexity" in test:
         yield (
             f"  perplexity at most {test['perplexity']:.2f} by the IW bound, {test['perplexity_elbo']:.2f} by the "
