@@ -57,4 +57,4 @@ def test_the_digits_that_need_no_file(tmp_path):
     pytest.importorskip("sklearn")
     test = results_of(tmp_path / "run", "--preset", "quick", dataset="digits")["test"]
     assert test["num_sequences"] == 180
-    assert test["elbo"] > test["marginal"] + 1
+    assert test["elbo"] > test["marginal"]
