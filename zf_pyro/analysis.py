@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -32,10 +31,8 @@ def write_samples(model: StochasticRNN, corpus: Corpus, num_sequences: int, fold
             write_text(folder / SAMPLES[0], "\n".join(sentences) + "\n")
         return
     sequences = sample_sequences(model, observation, num_sequences, seed=seed)
-    packed = BytesIO()
-    np.savez_compressed(packed, samples=sequences)
     with explained(f"cannot write into {folder}"):
-        write_atomically(folder / SAMPLES[1], lambda file: file.write(packed.getvalue()))
+        write_atomically(folder / SAMPLES[1], lambda file: np.savez_compressed(file, samples=sequences))
         draw_sequences(list(sequences), observation, folder / SAMPLES[2])
 
 
@@ -64,7 +61,7 @@ def sample_sequences(
     drawn = generate(model, first, observation.sample_steps, seed).transpose(0, 1).cpu().numpy()
     if observation.law == "bernoulli":
         return drawn.astype(np.uint8)
-    return drawn * np.array(observation.std) + np.array(observation.mean)
+    return observation.restored(drawn)
 
 
 def generate(model: StochasticRNN, first_input: Tensor, num_steps: int, seed: int) -> Tensor:

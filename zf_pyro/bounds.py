@@ -21,8 +21,7 @@ from pyro import poutine
 from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 
-from zf_pyro.data.batch import SequenceBatch
-from zf_pyro.data.loader import MAX_STEPS
+from zf_pyro.data.batch import MAX_STEPS, SequenceBatch
 from zf_pyro.errors import InputError
 from zf_pyro.guides import BackwardGuide
 from zf_pyro.model import StochasticRNN

@@ -29,9 +29,9 @@ def build(config: ModelConfig, observation: Observation) -> tuple[StochasticRNN,
         return DiagonalGaussian(sizes, latent, hidden=mlp, clamp=config.parameter_clamp, activation=activation)
 
     emission = (
-        build_output(config, observation, {"feature": hidden, "input": embedded}, mlp)
+        build_output(config, observation, activation, {"feature": hidden, "input": embedded}, mlp)
         if config.emission_skip
-        else build_output(config, observation, {"feature": hidden})
+        else build_output(config, observation, activation, {"feature": hidden})
     )
     model = StochasticRNN(
         build_embedding(config, observation),
@@ -45,7 +45,7 @@ def build(config: ModelConfig, observation: Observation) -> tuple[StochasticRNN,
         BackwardEncoder(embedded, hidden, recurrent_init=config.recurrent_init),
         gaussian({"hidden": hidden, "encoding": hidden}),
         auxiliary=build_auxiliary(config, activation),
-        backward=build_output(config, observation, {"encoding": hidden}),
+        backward=build_output(config, observation, activation, {"encoding": hidden}),
         embedding=None if config.share_embedding else build_embedding(config, observation),
         detach_auxiliary_target=config.detach_auxiliary_target,
     )
@@ -59,10 +59,13 @@ def build_embedding(config: ModelConfig, observation: Observation) -> nn.Module:
 
 
 def build_output(
-    config: ModelConfig, observation: Observation, sizes: dict[str, int], hidden: int | None = None
+    config: ModelConfig,
+    observation: Observation,
+    activation: nn.Module,
+    sizes: dict[str, int],
+    hidden: int | None = None,
 ) -> Conditional:
     """The law of an observation, from some fields and perhaps a hidden layer: an emission, or the backward model."""
-    activation = ClippedLeakyReLU(config.activation_slope, config.activation_bound)
     if observation.law == "gaussian":
         clamp = config.parameter_clamp
         return DiagonalGaussian(sizes, observation.size, hidden=hidden, clamp=clamp, activation=activation)

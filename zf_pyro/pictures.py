@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -79,8 +78,6 @@ def save_figure(figure: Figure, path: Path, title: str = "") -> None:
     """Write a figure as a png, whole or not at all."""
     if title:
         figure.suptitle(title, fontsize="small", parse_math=False, wrap=True)
-    picture = BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # a character that the font lacks is drawn as a box
-        figure.savefig(picture, format="png", dpi=120)
-    write_atomically(path, lambda file: file.write(picture.getvalue()))
+        write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=120))

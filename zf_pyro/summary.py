@@ -55,13 +55,8 @@ def content(values: np.ndarray, corpus: Corpus) -> tuple[str, ...]:
         return (f"{np.mean(values == UNKNOWN):.2%}",)
     if corpus.observation.law == "bernoulli":
         return (f"{values.mean(dtype=np.float64):.4f}",)
-    original = in_units_of_the_data(values, corpus)
+    original = corpus.observation.restored(values)
     return (f"{original.mean():.4g}", f"{original.std():.4g}")
-
-
-def in_units_of_the_data(values: np.ndarray, corpus: Corpus) -> np.ndarray:
-    """Real numbers before they were normalised."""
-    return values.astype(np.float64) * np.array(corpus.observation.std) + np.array(corpus.observation.mean)
 
 
 def draw_some(corpus: Corpus, path: Path) -> None:
@@ -77,5 +72,5 @@ def draw_some(corpus: Corpus, path: Path) -> None:
         draw_text([corpus.vocabulary.decode(sentence.tolist()) for sentence in found], path, title)
         return
     if corpus.observation.law == "gaussian":
-        found = [in_units_of_the_data(sequence, corpus) for sequence in found]
+        found = [corpus.observation.restored(sequence) for sequence in found]
     draw_sequences(found, corpus.observation, path, title)

@@ -25,7 +25,7 @@ from zf_pyro.data.corpus import Corpus, Observation
 from zf_pyro.data.npz import Npz, read_npy, require_finite
 from zf_pyro.data.reading import files_below, readable
 from zf_pyro.data.sequences import Sequences
-from zf_pyro.data.splits import SPLITS, SplitSettings, assign, one_without, ranking, split_in, split_named
+from zf_pyro.data.splits import SPLITS, SplitSettings, assign, one_without, ranking, slashed, split_in, split_named
 from zf_pyro.errors import InputError
 
 ACCEPTED = "an .npz file or a folder of .npy files, each array one sequence (n,) or (n, D)"
@@ -81,13 +81,12 @@ def load_arrays(data: Path, settings: ArraySettings) -> Corpus:
     for each in found:
         _check(each, found[0])
     splits = _split(found, settings, str(data))
+    odd = next((each for each in found if not _are_bits(each.frames)), None)
     emission = settings.emission
     if emission == "auto":
-        emission = "bernoulli" if all(_are_bits(each.frames) for each in found) else "gaussian"
-    if emission == "bernoulli":
-        odd = next((each for each in found if not _are_bits(each.frames)), None)
-        if odd is not None:
-            raise InputError(f"{odd.where}: a number other than 0 and 1; take emission=gaussian")
+        emission = "bernoulli" if odd is None else "gaussian"
+    if emission == "bernoulli" and odd is not None:
+        raise InputError(f"{odd.where}: a number other than 0 and 1; take emission=gaussian")
     return _corpus(splits, replace(settings, emission=emission), data)
 
 
@@ -102,7 +101,7 @@ def _corpus(splits: dict[str, list[Named]], settings: ArraySettings, data: Path)
     train = Sequences.of(pieces["train"], chunk_length=settings.chunk_length)
     valid, test = (Sequences.of(pieces[name]) for name in SPLITS[1:])
     width = train.frames.shape[1]
-    counts = " / ".join(f"{len(splits[name]):,}" for name in SPLITS)
+    counts = slashed(len(splits[name]) for name in SPLITS)
     kind = "bits" if settings.emission == "bernoulli" else "real numbers"
     return Corpus(
         observation=Observation(

@@ -11,6 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+MAX_STEPS = 1 << 17
+"""Steps scored together, padding and particles included, unless one sequence has more: it bounds the memory."""
+
 
 @dataclass(frozen=True)
 class SequenceBatch:

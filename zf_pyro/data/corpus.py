@@ -61,6 +61,10 @@ class Observation:
         """Nats a step by which a log-density in the original units is below one in units of `std`; 0 without them."""
         return float(np.log(self.std).sum())
 
+    def restored(self, values: np.ndarray) -> np.ndarray:
+        """Real numbers (..., D) in the units of the data, as they were before `mean` and `std` were taken out."""
+        return values * np.array(self.std) + np.array(self.mean)
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Corpus:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from zf_pyro.data.arrays import load_arrays
 from zf_pyro.data.corpus import Corpus
-from zf_pyro.data.images import DIGITS, load_digits, load_mnist
+from zf_pyro.data.images import DIGITS, ImageSettings, load_digits, load_mnist
 from zf_pyro.data.music import load_music
 from zf_pyro.data.splits import SplitSettings
-from zf_pyro.data.text import load_text
+from zf_pyro.data.text import TextSettings, load_text
 from zf_pyro.errors import InputError
 
 
@@ -20,30 +21,42 @@ class DataSet(NamedTuple):
     """A data set that has a name.
 
     Attributes:
-        about: what it is, in a few words.
-        load: reads it from its files, under its settings.
-        wants: what `--data` is to name; "" where nothing is needed.
+        load: reads it, called as ``load(place, settings, say=say)``: with a path that there is, or, of a set that wants
+            none, with what was given all the same, "" for nothing.
+        wants: what `--data` is to name; "" where it may be left out.
     """
 
-    about: str
-    load: Callable[[Any, Any], Corpus]
-    wants: str
+    load: Callable[..., Corpus]
+    wants: str = ""
 
 
-MUSIC = "a piano-roll .npz, a .json of note lists, or a folder of MIDI files"
+def _reviews(source: str, settings: TextSettings, **options: Any) -> Corpus:
+    return load_text(source or None, settings, **options)
+
+
+def _digits(source: str, settings: ImageSettings, *, say: Callable[[str], None]) -> Corpus:
+    if source not in ("", DIGITS):
+        raise InputError("digits: they come with scikit-learn; leave out --data (mnist reads images from files)")
+    return load_digits(None, settings)
+
+
+def _quiet(load: Callable[[Path, Any], Corpus]) -> Callable[..., Corpus]:
+    """A loader that has nothing to say."""
+    return lambda path, settings, *, say: load(path, settings)
+
+
+_MUSIC = DataSet(_quiet(load_music), "a piano-roll .npz, a .json of note lists, or a folder of MIDI files")
 
 DATASETS: Mapping[str, DataSet] = {
-    "imdb": DataSet("sentences of film reviews, or of any text", load_text, ""),
-    "text": DataSet("any text with one sentence a line, its words separated by spaces", load_text, "a text"),
-    "mnist": DataSet(
-        "handwritten digits, 28 x 28 pixels, one a step", load_mnist, "the idx files, or the fixed binarised set"
-    ),
-    "digits": DataSet("handwritten digits, 8 x 8 pixels, from scikit-learn", load_digits, ""),
-    "jsb": DataSet("Bach's chorales", load_music, MUSIC),
-    "nottingham": DataSet("folk tunes", load_music, MUSIC),
-    "piano": DataSet("classical piano music", load_music, MUSIC),
-    "muse": DataSet("orchestral and piano music", load_music, MUSIC),
-    "arrays": DataSet("sequences of your own", load_arrays, "an .npz file or a folder of .npy files"),
+    "imdb": DataSet(_reviews),
+    "text": DataSet(load_text, "a text"),
+    "mnist": DataSet(_quiet(load_mnist), "the idx files, or the fixed binarised set"),
+    "digits": DataSet(_digits),
+    "jsb": _MUSIC,
+    "nottingham": _MUSIC,
+    "piano": _MUSIC,
+    "muse": _MUSIC,
+    "arrays": DataSet(_quiet(load_arrays), "an .npz file or a folder of .npy files"),
 }
 
 
@@ -62,20 +75,16 @@ def open_data(
     Raises:
         InputError: it cannot be read.
     """
-    known = DATASETS[name]
-    if name == "imdb":
-        return load_text(source or None, settings, download=download, say=say)  # type: ignore[arg-type]
-    if download:
+    load, wants = DATASETS[name]
+    if download and name != "imdb":
         raise InputError(f"--download fetches the reviews of imdb alone; name your {name} files with --data PATH")
-    if not source and known.wants:
-        raise InputError(f"{name}: name the files with --data PATH: {known.wants}")
-    if name == "digits":
-        if source not in ("", DIGITS):
-            raise InputError("digits: they come with scikit-learn; leave out --data (mnist reads images from files)")
-        return known.load(None, settings)
+    if download:
+        load = partial(load, download=True)
+    if not wants:
+        return load(source, settings, say=say)
+    if not source:
+        raise InputError(f"{name}: name the files with --data PATH: {wants}")
     path = Path(source)
     if not os.path.exists(path):
-        raise InputError(f"{path}: no such file or folder that can be read; give {known.wants}")
-    if name == "text":
-        return load_text(path, settings, say=say)  # type: ignore[arg-type]
-    return known.load(path, settings)
+        raise InputError(f"{path}: no such file or folder that can be read; give {wants}")
+    return load(path, settings, say=say)

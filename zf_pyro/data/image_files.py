@@ -7,14 +7,12 @@ caller's to write to.
 
 from __future__ import annotations
 
-import gzip
 import io
 import os
 import re
 import struct
-import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from zf_pyro.data.npz import Npz
+from zf_pyro.data.reading import readable, unpacked
 from zf_pyro.data.splits import SPLITS
 from zf_pyro.errors import InputError
 
@@ -49,25 +48,16 @@ _LONGEST_LINE = 1 << 16
 """Bytes; 784 pixels and the blanks between them are 1,568."""
 
 
-@contextmanager
-def opened(path: Path) -> Iterator[io.BufferedIOBase]:
+def opened(path: Path) -> AbstractContextManager[io.BufferedIOBase]:
     """The bytes of a file, decompressed where it is gzip.
 
     Raises:
-        InputError: instead of what the system or the decompressor raises.
+        InputError: there is something else; or, inside, instead of what the system or the decompressor raises.
     """
-    try:
+    with readable(path):
         if path.exists() and not path.is_file():
             raise InputError(f"{path}: not a file; give the file of images itself")
-        with path.open("rb") as file:
-            packed = file.peek(2).startswith(b"\x1f\x8b")
-            with gzip.GzipFile(fileobj=file) if packed else nullcontext(file) as stream:
-                yield stream
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(f"{path}: truncated or damaged ({error}); get it again") from error
-    except OSError as error:
-        reason = error.strerror or error
-        raise InputError(f"{path}: cannot be read ({reason}); check it and its permissions") from error
+    return unpacked(path)
 
 
 def read_idx(path: Path) -> np.ndarray:

@@ -20,7 +20,7 @@ from zf_pyro.data.corpus import Corpus, Observation
 from zf_pyro.data.image_files import ACCEPTED, SIDE, Found, find_mnist, read_fixed, read_grey
 from zf_pyro.data.loader import Split
 from zf_pyro.data.sequences import Sequences
-from zf_pyro.data.splits import SPLITS, SplitSettings, assign, ranking
+from zf_pyro.data.splits import SPLITS, SplitSettings, assign, ranking, slashed
 from zf_pyro.errors import InputError
 
 Binarize = Literal["auto", "fixed", "dynamic", "threshold"]
@@ -182,7 +182,7 @@ def as_corpus(
     """Images (N, rows, columns) uint8 of each split as a data set, binarised as the settings say."""
     _, rows, columns = images["train"].shape
     flat = {split: images[split].reshape(-1, rows * columns) for split in SPLITS}
-    sizes = " / ".join(f"{len(flat[split]):,}" for split in SPLITS)
+    sizes = slashed(len(flat[split]) for split in SPLITS)
     what = f"{sizes} images of {rows} x {columns} pixels to train, validate and test"
     splits = {split: as_split(flat[split], maximum, settings, number) for number, split in enumerate(SPLITS, 1)}
     return Corpus(

@@ -7,10 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from zf_pyro.data.batch import SequenceBatch
-
-MAX_STEPS = 1 << 17
-"""Steps scored together, padding and particles included, unless one sequence has more: it bounds the memory."""
+from zf_pyro.data.batch import MAX_STEPS, SequenceBatch
 
 POOL = 64
 """Batches that are sorted by length together: more pads less, fewer mixes better."""

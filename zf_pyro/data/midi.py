@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from zf_pyro.data.reading import readable
 from zf_pyro.errors import InputError
 
 KEYS = 88
@@ -69,11 +70,8 @@ def _parsed(path: Path) -> Any:
         from mido import MidiFile
     except ImportError as error:
         raise InputError(f'{path}: reading MIDI needs mido; pip install "zf_pyro[music]"') from error
-    try:
-        with path.open("rb") as file:
-            content = file.read(_LARGEST_FILE + 1)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error}); check it and its permissions") from error
+    with readable(path), path.open("rb") as file:
+        content = file.read(_LARGEST_FILE + 1)
     if len(content) > _LARGEST_FILE:
         raise InputError(f"{path}: larger than {_LARGEST_FILE >> 20} MiB, which is no piece of music; remove the file")
     try:

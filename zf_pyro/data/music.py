@@ -16,7 +16,6 @@ Accepted are
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 import reprlib
@@ -31,9 +30,9 @@ from tqdm import tqdm
 from zf_pyro.data.corpus import Corpus, Observation
 from zf_pyro.data.midi import KEYS, LONGEST_ROLL, LOWEST, read_midi
 from zf_pyro.data.npz import Npz
-from zf_pyro.data.reading import files_below, readable
+from zf_pyro.data.reading import files_below, readable, unpacked
 from zf_pyro.data.sequences import Sequences
-from zf_pyro.data.splits import SPLITS, SplitSettings, assign, one_without, ranking, split_named
+from zf_pyro.data.splits import SPLITS, SplitSettings, assign, one_without, ranking, slashed, split_named
 from zf_pyro.errors import InputError
 
 ACCEPTED = "an .npz file of the SRNN authors' kind, a .json or .json.gz of pieces, or a folder of MIDI files"
@@ -113,8 +112,8 @@ def load_music(data: Path, settings: MusicSettings) -> Corpus:
 
 
 def _described(music: _Music, splits: dict[str, Sequences]) -> str:
-    pieces = " / ".join(f"{len(pieces):,}" for pieces in music.pieces.values())
-    frames = " / ".join(f"{split.lengths.sum():,}" for split in splits.values())
+    pieces = slashed(len(pieces) for pieces in music.pieces.values())
+    frames = slashed(split.lengths.sum() for split in splits.values())
     rows = len(splits["train"])
     cut = "" if rows == len(music.pieces["train"]) else f", those to train cut into {rows:,} rows"
     kind = "rows" if music.rows else "pieces"
@@ -239,9 +238,8 @@ def _json_music(path: Path) -> _Music:
 
 
 def _read_json(path: Path) -> Any:
-    with readable(path), path.open("rb") as file:
-        packed = file.peek(2).startswith(b"\x1f\x8b")
-        content = (gzip.GzipFile(fileobj=file) if packed else file).read(_LARGEST_JSON + 1)
+    with unpacked(path) as stream:
+        content = stream.read(_LARGEST_JSON + 1)
     if len(content) > _LARGEST_JSON:
         raise InputError(f"{path}: more than {_LARGEST_JSON >> 20} MiB of JSON; give the music as .npz or MIDI")
     try:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import io
 import lzma
 import os
 import tarfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from zf_pyro.errors import InputError
@@ -31,6 +32,19 @@ def readable(path: Path) -> Iterator[None]:
         raise InputError(
             f"{error.filename or path}: cannot be read ({error.strerror or error}); check it and its permissions"
         ) from error
+
+
+@contextmanager
+def unpacked(path: Path) -> Iterator[io.BufferedIOBase]:
+    """The bytes of a file, decompressed where it is gzip.
+
+    Raises:
+        InputError: instead of what the system or the decompressor raises.
+    """
+    with readable(path), path.open("rb") as file:
+        packed = file.peek(2).startswith(b"\x1f\x8b")
+        with gzip.GzipFile(fileobj=file) if packed else nullcontext(file) as stream:
+            yield stream
 
 
 def files_below(root: Path, suffixes: tuple[str, ...]) -> list[Path]:

@@ -49,6 +49,11 @@ class SplitSettings:
             raise InputError(f"split_seed = {self.split_seed}: it is to be at least 0")
 
 
+def slashed(numbers: Iterable[int]) -> str:
+    """A number of each split, for a line to the user: "1,200 / 60 / 120"."""
+    return " / ".join(f"{number:,}" for number in numbers)
+
+
 def split_named(name: str) -> str | None:
     """The split that a name begins with, as a word of its own: "val_3" is of "valid", "trainer" of none."""
     first = re.match(r"[A-Za-z]+", name)

@@ -4,6 +4,8 @@ python run.py --dataset arrays --preset quick --data mine.npz
 python run.py --dataset arrays --preset paper --data folder
 """
 
+from dataclasses import replace
+
 from zf_pyro.config import Config, EvaluationConfig, ModelConfig, ObjectiveConfig, TrainingConfig
 from zf_pyro.data.arrays import ArraySettings
 
@@ -23,9 +25,7 @@ QUICK = Config(
     dataset="arrays",
     preset="quick",
     data=ArraySettings(chunk_length=200),
-    model=ModelConfig(
-        embedding_size=64, hidden_size=128, latent_size=32, mlp_size=64, transition_mlp=False, input_dropout=0.0
-    ),
+    model=replace(PAPER.model, embedding_size=64, hidden_size=128, latent_size=32, mlp_size=64),
     objective=ObjectiveConfig(alpha=0.0005, beta=0.0005, kl_start=0.2, kl_steps=250),
     training=TrainingConfig(
         batch_size=16,

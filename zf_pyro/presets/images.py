@@ -36,16 +36,7 @@ MNIST_QUICK = Config(
     dataset="mnist",
     preset="quick",
     data=ImageSettings(),
-    model=ModelConfig(
-        embedding_size=32,
-        hidden_size=128,
-        latent_size=32,
-        mlp_size=64,
-        transition_mlp=False,
-        emission_skip=True,
-        share_embedding=False,
-        input_dropout=0.0,
-    ),
+    model=replace(MNIST_PAPER.model, embedding_size=32, hidden_size=128, latent_size=32, mlp_size=64),
     objective=ObjectiveConfig(alpha=0.0, beta=0.0, kl_start=0.2, kl_steps=100),
     training=TrainingConfig(
         max_steps=200,

@@ -50,12 +50,6 @@ class Sentences:
         """The scored tokens of the split, every </s> included."""
         return len(self.tokens) + len(self)
 
-    def take(self, indices: np.ndarray) -> Sentences:
-        """The sentences at `indices`, (M,) integers, in that order, as a split of their own."""
-        chosen = [self[i] for i in indices.tolist()]
-        offsets = np.cumsum([0, *(len(sentence) for sentence in chosen)])
-        return Sentences(np.concatenate([*chosen, self.tokens[:0]]), offsets)
-
     def batch(self, indices: np.ndarray) -> SequenceBatch:
         """The sentences at `indices`, (B,) integers, in that order, as a batch."""
         return collate([self[i] for i in indices.tolist()])
@@ -107,7 +101,7 @@ class TextCorpus(Corpus):
         """
         counts = self.unigram_counts + 1.0
         counts[[PAD, START]] = 0.0
-        seen = self.test.take(indices).counts(len(self.vocabulary))
+        seen = np.bincount(self.test.scored(indices), minlength=len(self.vocabulary))
         scored = seen > 0
         return float(np.sum(seen[scored] * np.log(counts[scored] / counts.sum()))) / len(indices)
 

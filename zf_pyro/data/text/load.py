@@ -10,7 +10,7 @@ from pathlib import Path
 from zf_pyro.data.cache import Entry, cached, check_writable, default_cache, source_key
 from zf_pyro.data.corpus import Observation
 from zf_pyro.data.reading import readable
-from zf_pyro.data.splits import SPLITS
+from zf_pyro.data.splits import SPLITS, slashed
 from zf_pyro.data.text.corpus import Sentences, TextCorpus
 from zf_pyro.data.text.download import ARCHIVE_SHA256, ARCHIVE_SIZE, ARCHIVE_URL, fetch
 from zf_pyro.data.text.encode import TextSettings, encode
@@ -74,10 +74,9 @@ def _encoded(path: Path, settings: TextSettings, name: str) -> Entry:
     """The text as an entry of the cache holds it."""
     read = read_documents if settings.lines == "documents" else read_sentences
     text = encode(read(path), settings, name)
-    parts = {split: text.splits[split] for split in SPLITS}
-    arrays = {f"{split}_tokens": part.tokens for split, part in parts.items()}
-    arrays |= {f"{split}_offsets": part.offsets for split, part in parts.items()}
-    documents = [part.num_documents for part in parts.values()]
+    arrays = {f"{split}_tokens": part.tokens for split, part in text.splits.items()}
+    arrays |= {f"{split}_offsets": part.offsets for split, part in text.splits.items()}
+    documents = [part.num_documents for part in text.splits.values()]
     words = text.vocabulary.words[len(SPECIAL_WORDS) :]
     return Entry(arrays, {"words": words, "documents": documents, "left_out": text.left_out})
 
@@ -88,9 +87,9 @@ def _corpus(entry: Entry, settings: TextSettings, name: str, origin: str) -> Tex
         Sentences(entry.arrays[f"{split}_tokens"], entry.arrays[f"{split}_offsets"]) for split in SPLITS
     )
     by_word = settings.level == "word"
-    documents = f"{_listed(entry.about['documents'])} documents and " if settings.lines == "documents" else ""
+    documents = f"{slashed(entry.about['documents'])} documents and " if settings.lines == "documents" else ""
     about = (
-        f"{name}: {documents}{_listed([len(split) for split in (train, valid, test)])} sentences "
+        f"{name}: {documents}{slashed(len(split) for split in (train, valid, test))} sentences "
         f"to train, validate and test, {len(vocabulary):,} {'words' if by_word else 'characters'}"
     )
     if settings.lines == "sentences" and entry.about["left_out"]:
@@ -114,10 +113,6 @@ def _corpus(entry: Entry, settings: TextSettings, name: str, origin: str) -> Tex
         origin=origin,
         fingerprint=entry.fingerprint,
     )
-
-
-def _listed(numbers: list[int]) -> str:
-    return " / ".join(f"{number:,}" for number in numbers)
 
 
 def _locate(data: Path | str | None, archive: Path) -> tuple[Path, str, str]:
