@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import wave
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -34,6 +36,18 @@ def write_samples(model: StochasticRNN, corpus: Corpus, num_sequences: int, fold
     with explained(f"cannot write into {folder}"):
         write_atomically(folder / SAMPLES[1], lambda file: np.savez_compressed(file, samples=sequences))
         draw_sequences(list(sequences), observation, folder / SAMPLES[2])
+        if observation.rate:
+            write_atomically(folder / SAMPLES[3], lambda file: write_wav(file, sequences, observation.rate))
+
+
+def write_wav(file: BinaryIO, waveforms: np.ndarray, rate: int) -> None:
+    """Write waveforms (N, T, D), in 16-bit units, one after the other with a third of a second of silence between."""
+    sounds = [np.concatenate([each.ravel(), np.zeros(rate // 3)]) for each in waveforms]
+    with wave.open(file, "wb") as output:
+        output.setnchannels(1)
+        output.setsampwidth(2)
+        output.setframerate(rate)
+        output.writeframes(np.concatenate(sounds).round().clip(-(2**15), 2**15 - 1).astype("<i2").tobytes())
 
 
 def sample_sentences(

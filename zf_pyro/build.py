@@ -67,7 +67,7 @@ def build_output(
 ) -> Conditional:
     """The law of an observation, from some fields and perhaps a hidden layer: an emission, or the backward model."""
     if observation.law == "gaussian":
-        clamp = config.parameter_clamp
+        clamp = config.emission_clamp or None
         return DiagonalGaussian(sizes, observation.size, hidden=hidden, clamp=clamp, activation=activation)
     kind = Categorical if observation.law == "categorical" else Bernoulli
     return kind(sizes, observation.size, hidden=hidden, activation=activation)

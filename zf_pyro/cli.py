@@ -18,7 +18,8 @@ from click.core import ParameterSource
 
 from zf_pyro import runs
 from zf_pyro.config import override
-from zf_pyro.data.datasets import DATASETS
+from zf_pyro.data.datasets import DATASETS, require_source
+from zf_pyro.data.speech import SpeechSettings, described, is_prepared, prepare_audio
 from zf_pyro.errors import InputError
 from zf_pyro.evaluation import told
 from zf_pyro.experiment import (
@@ -75,6 +76,11 @@ def data_options(command: Callable[..., None]) -> Callable[..., None]:
             "--binarize",
             type=click.Choice(["auto", "fixed", "dynamic", "threshold"]),
             help="Images: the fixed set, drawn anew each epoch, or cut at half of the intensity [default: auto].",
+        ),
+        click.option(
+            "--protocol",
+            type=click.Choice(["utterance", "srnn"]),
+            help="timit: rows inside utterances, or of the stream that SRNN's authors published [default: utterance].",
         ),
         click.option(
             "--set",
@@ -140,6 +146,25 @@ def train(**options: Any) -> None:
     folder = runs.create_folder(config, options["output"], force=options["force"])
     click.echo(f"Run: {folder}")
     carry_out(folder, lambda: start(config, corpus, trainer, folder, click.echo))
+
+
+@cli.command("prepare")
+@click.argument("dataset")
+@data_options
+@click.option("--to", "folder", type=FOLDER, required=True, help="The folder to write; one half written is completed.")
+@click.option("--workers", type=click.IntRange(min=0), default=0, help="Files to read at a time [default: one a core].")
+def prepare_data(dataset: str, folder: Path, workers: int, **options: Any) -> None:
+    """Write the recordings of DATASET into --to, from where training reads them: --data FOLDER."""
+    config = override(preset(dataset, "quick"), requested(options))
+    if not isinstance(config.data, SpeechSettings):
+        raise InputError(f"{dataset} needs no preparation; timit, blizzard and audio are prepared")
+    source = require_source(dataset, config.source)
+    if is_prepared(source):
+        raise InputError(f"{source} is prepared audio already; name the folder of the recordings")
+    prepared = prepare_audio(source, folder, config.data, workers=workers, say=click.echo)
+    for line in described(prepared):
+        click.echo(line)
+    click.echo(f"Prepared: {folder}; train with --data {folder}")
 
 
 @cli.command("data")

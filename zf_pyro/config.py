@@ -51,8 +51,10 @@ class ModelConfig:
     activation_bound: float = 3.0
     """Their outputs are clipped to plus and minus this."""
     parameter_clamp: float = 8.0
-    """Means and log-variances of prior, posterior, auxiliary and real-valued emission are clamped to plus and minus
-    this."""
+    """Means and log-variances of prior, posterior and auxiliary are clamped to plus and minus this."""
+    emission_clamp: float = 8.0
+    """Likewise of a real-valued emission and of the backward model; 0 leaves them free. Of a waveform, samples beyond 8
+    standard deviations and variances below exp(-8), in silence, do occur."""
     recurrent_init: Literal["orthogonal", "uniform"] = "orthogonal"
     """Initial recurrent weights: an orthogonal block a gate, or PyTorch's uniform law."""
     learn_initial_state: bool = False
@@ -65,6 +67,7 @@ class ModelConfig:
         check(0 <= self.input_dropout < 1, "input_dropout must be at least 0 and below 1")
         for name in ("activation_bound", "parameter_clamp"):
             check(getattr(self, name) > 0, f"{name} must be above 0")
+        check(self.emission_clamp >= 0, "emission_clamp must not be negative")
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,8 @@ class TrainingConfig:
     """Updates between validations; 0 validates after every epoch."""
     validation_sequences: int = 0
     """A seeded subset of the validation split of this size; 0 takes all."""
+    num_workers: int = 0
+    """Processes that read batches ahead of the training; 0 reads each when it is due. Without effect on the outcome."""
     validation_particles: int = 25
     """Particles of the importance-weighted bound by which the best checkpoint is chosen; 1 makes it the ELBO."""
 
@@ -121,6 +126,7 @@ class TrainingConfig:
             check(getattr(self, name) >= 1, f"{name} must be at least 1")
         for name in ("max_steps", "clip_norm", "min_learning_rate", "validate_every", "validation_sequences"):
             check(getattr(self, name) >= 0, f"{name} must not be negative")
+        check(0 <= self.num_workers <= 256, "num_workers must be at least 0 and at most 256")
         for name in ("learning_rate", "adam_epsilon"):
             check(getattr(self, name) > 0, f"{name} must be above 0")
 

@@ -59,6 +59,8 @@ def figures(bound: Bound, corpus: Corpus, chosen: np.ndarray) -> dict[str, float
     if observation.law == "gaussian":
         found["elbo_original"] = bound.elbo - steps * observation.log_scale
         found["iw_bound_original"] = bound.iw_bound - steps * observation.log_scale
+        found["elbo_original_per_step"] = found["elbo_original"] / steps
+        found["iw_bound_original_per_step"] = found["iw_bound_original"] / steps
     return found
 
 
@@ -84,5 +86,6 @@ def told(results: dict[str, Any]) -> Iterator[str]:
     if "elbo_original" in test:
         yield (
             f"  in the units of the data: ELBO {test['elbo_original']:.3f}, IW bound {test['iw_bound_original']:.3f} "
-            f"nats per {sequence}"
+            f"nats per {sequence}, {test['elbo_original_per_step']:.4f} and {test['iw_bound_original_per_step']:.4f} "
+            f"per {step}"
         )

@@ -51,13 +51,17 @@ def draw(axes: Axes, sequence: np.ndarray, observation: Observation) -> None:
         axes.imshow(sequence.reshape(observation.rows, -1), cmap="gray_r", vmin=0, vmax=1)
         axes.set_axis_off()
         return
+    axes.tick_params(labelsize="small")
+    if observation.rate:
+        axes.plot(np.arange(sequence.size) / observation.rate, sequence.ravel(), linewidth=0.4)
+        axes.set_xlabel("seconds", fontsize="small")
+        return
     if observation.law == "gaussian" and sequence.shape[1] <= MOST_LINES:
         axes.plot(sequence, linewidth=0.8)
     else:
         colours = {"cmap": "gray_r", "vmin": 0, "vmax": 1} if observation.law == "bernoulli" else {"cmap": "viridis"}
         axes.imshow(sequence.T, **colours, aspect="auto", origin="lower", interpolation="nearest")
     axes.set_xlabel(f"{observation.step}s", fontsize="small")
-    axes.tick_params(labelsize="small")
 
 
 def draw_text(lines: Sequence[str], path: Path, title: str = "") -> None:

@@ -9,6 +9,7 @@ results.json      the test of the best parameters; its presence means that the r
 samples.txt       sequences drawn from the prior, where they are text; elsewhere
 samples.npz       the same as numbers
 samples.png       and as pictures
+samples.wav       and as sound, where they are waveforms
 curves.png        the metrics as curves
 """
 
@@ -41,8 +42,8 @@ from zf_pyro.presets import read_config
 
 CONFIG, VOCABULARY, CHECKPOINT = "config.toml", "vocabulary.txt", "checkpoint.pt"
 OBSERVATION, RESULTS, CURVES = "observation.json", "results.json", "curves.png"
-SAMPLES = ("samples.txt", "samples.npz", "samples.png")
-"""The first is of text, the others are of other data."""
+SAMPLES = ("samples.txt", "samples.npz", "samples.png", "samples.wav")
+"""The first is of text, the second and third are of other data, the last of waveforms."""
 FILES = (RESULTS, CONFIG, OBSERVATION, VOCABULARY, METRICS, CHECKPOINT, *SAMPLES, CURVES)
 
 

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from zf_pyro.data.corpus import Corpus
+from zf_pyro.data.corpus import Corpus, Observation
 from zf_pyro.data.loader import Split, subset
 from zf_pyro.data.text import UNKNOWN, TextCorpus
 from zf_pyro.pictures import draw_sequences, draw_text
 
 SHOWN = 10
 """Sequences in the picture."""
+
+MOST_NUMBERS = 1 << 29
+"""Real numbers of a split of which the mean is taken: nine hours of sound at 16,000 a second."""
+
+READ_TOGETHER = 1 << 23
+"""Real numbers read at a time."""
 
 
 def table(corpus: Corpus) -> Iterator[str]:
@@ -34,7 +41,8 @@ def table(corpus: Corpus) -> Iterator[str]:
         yield f"vocabulary: {len(corpus.vocabulary):,}, the special four included; most frequent: {frequent}"
     else:
         kind = "bits" if observation.law == "bernoulli" else "real numbers"
-        yield f"a step: {observation.size:,} {kind}"
+        rate = f", samples of {observation.rate:,} a second" if observation.rate else ""
+        yield f"a step: {observation.size:,} {kind}{rate}"
 
 
 def splits(corpus: Corpus) -> list[tuple[str, Split]]:
@@ -44,19 +52,32 @@ def splits(corpus: Corpus) -> list[tuple[str, Split]]:
 
 def row(name: str, split: Split, corpus: Corpus) -> tuple[str, ...]:
     """One line of the table."""
-    lengths, values = split.lengths, split.scored(np.arange(len(split.lengths)))
+    lengths = split.lengths
     steps = (f"{lengths.min():,}", f"{np.median(lengths):,.0f}", f"{lengths.max():,}")
-    return (name, f"{len(lengths):,}", f"{lengths.sum():,}", *steps, *content(values, corpus))
+    return (name, f"{len(lengths):,}", f"{lengths.sum():,}", *steps, *content(split, corpus.observation))
 
 
-def content(values: np.ndarray, corpus: Corpus) -> tuple[str, ...]:
-    """What scored steps hold: the share of unknown words, the mean of bits, or mean and deviation of real numbers."""
-    if corpus.observation.law == "categorical":
-        return (f"{np.mean(values == UNKNOWN):.2%}",)
-    if corpus.observation.law == "bernoulli":
-        return (f"{values.mean(dtype=np.float64):.4f}",)
-    original = corpus.observation.restored(values)
-    return (f"{original.mean():.4g}", f"{original.std():.4g}")
+def content(split: Split, observation: Observation) -> tuple[str, ...]:
+    """What scored steps hold: the share of unknown words, the mean of bits, or mean and deviation of real numbers.
+
+    They are read part by part, and of a large split only some, which is marked by "~".
+    """
+    lengths = split.lengths
+    numbers = int(lengths.sum()) * observation.size if observation.law == "gaussian" else 0
+    chosen = subset(len(lengths), max(1, len(lengths) * MOST_NUMBERS // max(numbers, MOST_NUMBERS)), seed=0)
+    count, total, squares = 0, 0.0, 0.0
+    for part in np.array_split(chosen, 1 + numbers * len(chosen) // len(lengths) // READ_TOGETHER):
+        values = split.scored(part)
+        if observation.law == "gaussian":
+            values = observation.restored(values)
+            squares += float(np.square(values).sum())
+        elif observation.law == "categorical":
+            values = values == UNKNOWN
+        count, total = count + values.size, total + float(values.sum(dtype=np.float64))
+    mean, about = total / count, "" if len(chosen) == len(lengths) else "~"
+    if observation.law == "gaussian":
+        return (f"{about}{mean:.4g}", f"{about}{math.sqrt(max(0.0, squares / count - mean**2)):.4g}")
+    return (f"{mean:.2%}" if observation.law == "categorical" else f"{mean:.4f}",)
 
 
 def draw_some(corpus: Corpus, path: Path) -> None:

@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from zf_pyro.bounds import Bound, estimate_bound
 from zf_pyro.config import Config
 from zf_pyro.data.batch import SequenceBatch
-from zf_pyro.data.loader import Split, epoch_batches, ordered_batches, subset
+from zf_pyro.data.loader import Split, epoch_batches, fetched, ordered_batches, subset
 from zf_pyro.guides import BackwardGuide
 from zf_pyro.model import StochasticRNN
 from zf_pyro.objectives import ZForcingELBO
@@ -118,11 +118,12 @@ class Trainer:
         while self.step < self.total_steps:
             split = self.train.of_epoch(self.seed, self.epoch)
             batches = epoch_batches(split.lengths, self.options.batch_size, self.seed, self.epoch)
-            for indices in batches[self.position :]:
+            left = batches[self.position :][: self.total_steps - self.step]
+            for batch in fetched(split, left, self.options.num_workers):
                 self.position += 1
                 if self.position == len(batches):
                     self.epoch, self.position = self.epoch + 1, 0
-                yield split.batch(indices)
+                yield batch
                 if self.step >= self.total_steps:
                     return
 

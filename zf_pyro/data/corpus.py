@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -24,8 +25,10 @@ class Observation:
         step: what a step is called, "token".
         sample_steps: how many steps to generate of a sequence.
         rows: of the picture that a sequence of single pixels scans line by line; 0 where it is no picture.
-        mean: (D,) of the training split, which was taken from real numbers; empty elsewhere.
-        std: (D,) by which they were then divided.
+        rate: samples a second, where a step is a frame of D samples of a waveform; 0 elsewhere.
+        mean: (D,) of the training split, which was taken from real numbers, or (1,) of all numbers of a step alike;
+            empty elsewhere.
+        std: (D,) or (1,), by which they were then divided.
     """
 
     law: Law
@@ -34,6 +37,7 @@ class Observation:
     step: str = "step"
     sample_steps: int = 100
     rows: int = 0
+    rate: int = 0
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
 
@@ -42,16 +46,16 @@ class Observation:
 
         Raises:
             ValueError: an unknown law, a size or number of steps that is no number of at least 1, or a mean or standard
-                deviation that is not of D numbers.
+                deviation that is not of D numbers or of one.
         """
         if self.law not in get_args(Law):
             raise ValueError(f"no law {self.law!r}")
-        for name, least in (("size", 1), ("sample_steps", 1), ("rows", 0)):
+        for name, least in (("size", 1), ("sample_steps", 1), ("rows", 0), ("rate", 0)):
             if type(getattr(self, name)) is not int or getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)!r}")
         for name in ("mean", "std"):
             numbers = getattr(self, name)
-            if len(numbers) not in ({self.size} if self.law == "gaussian" else {0}):
+            if len(numbers) not in ({1, self.size} if self.law == "gaussian" else {0}):
                 raise ValueError(f"{name} has {len(numbers)} numbers")
             if not all(type(number) in (int, float) for number in numbers):
                 raise ValueError(f"{name} holds something that is no number")
@@ -59,7 +63,7 @@ class Observation:
     @property
     def log_scale(self) -> float:
         """Nats a step by which a log-density in the original units is below one in units of `std`; 0 without them."""
-        return float(np.log(self.std).sum())
+        return float(np.log(np.broadcast_to(self.std, self.size if self.std else 0)).sum())
 
     def restored(self, values: np.ndarray) -> np.ndarray:
         """Real numbers (..., D) in the units of the data, as they were before `mean` and `std` were taken out."""
@@ -93,17 +97,18 @@ class Corpus:
     def marginal_score(self, indices: np.ndarray) -> float:
         """The figure that any model has to beat: that of independent steps, mean nats per test sequence.
 
-        The law knows training's frequencies alone: each bit has its own, one added to its ones and to its zeros; each
-        real number has its own mean and variance. Each pixel of a picture has its own, too.
+        The law knows training's frequencies alone: each bit has its own, one added to its ones and to its zeros, and so
+        has each pixel of a picture; real numbers are normal with the mean and variance by which they were normalised.
 
         Args:
             indices: the test sequences to score.
         """
+        if self.observation.law == "gaussian":
+            return sum(normal_score(self.test.scored(indices[[i]])) for i in range(len(indices))) / len(indices)
         train, test = self.train.scored(np.arange(len(self.train.lengths))), self.test.scored(indices)
         if self.observation.rows:
             train, test = (scored.reshape(-1, self.observation.sample_steps) for scored in (train, test))
-        score = bits_score if self.observation.law == "bernoulli" else reals_score
-        return score(train, test) / len(indices)
+        return bits_score(train, test) / len(indices)
 
 
 def bits_score(train: np.ndarray, test: np.ndarray) -> float:
@@ -113,9 +118,6 @@ def bits_score(train: np.ndarray, test: np.ndarray) -> float:
     return float(np.sum(seen * np.log(ones) + (len(test) - seen) * np.log1p(-ones)))
 
 
-def reals_score(train: np.ndarray, test: np.ndarray) -> float:
-    """Log p of real numbers (M, D) under normal laws with the means and variances of others, in nats."""
-    mean, std = train.mean(0, dtype=np.float64), train.std(0, dtype=np.float64)
-    std = np.where(std > 0, std, 1.0)
-    squares = (((test - mean) / std) ** 2).sum(0)
-    return float(-0.5 * np.sum(squares + len(test) * (np.log(2 * np.pi) + 2 * np.log(std))))
+def normal_score(values: np.ndarray) -> float:
+    """Log p of real numbers under the standard normal law, in nats."""
+    return -0.5 * (float(np.sum(np.square(values, dtype=np.float64))) + values.size * math.log(2 * math.pi))

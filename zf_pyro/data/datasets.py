@@ -12,6 +12,7 @@ from zf_pyro.data.arrays import load_arrays
 from zf_pyro.data.corpus import Corpus
 from zf_pyro.data.images import DIGITS, ImageSettings, load_digits, load_mnist
 from zf_pyro.data.music import load_music
+from zf_pyro.data.speech import load_audio, load_timit
 from zf_pyro.data.splits import SplitSettings
 from zf_pyro.data.text import TextSettings, load_text
 from zf_pyro.errors import InputError
@@ -56,6 +57,9 @@ DATASETS: Mapping[str, DataSet] = {
     "nottingham": _MUSIC,
     "piano": _MUSIC,
     "muse": _MUSIC,
+    "timit": DataSet(load_timit, "the folder of the corpus, or prepared audio"),
+    "blizzard": DataSet(partial(load_audio, named=False), "the folder of the audiobook, or prepared audio"),
+    "audio": DataSet(load_audio, "a folder of audio files, or prepared audio"),
     "arrays": DataSet(_quiet(load_arrays), "an .npz file or a folder of .npy files"),
 }
 
@@ -82,9 +86,19 @@ def open_data(
         load = partial(load, download=True)
     if not wants:
         return load(source, settings, say=say)
+    return load(require_source(name, source), settings, say=say)
+
+
+def require_source(name: str, source: str) -> Path:
+    """Where a data set is that wants a place.
+
+    Raises:
+        InputError: none was named, or there is nothing.
+    """
+    wants = DATASETS[name].wants
     if not source:
         raise InputError(f"{name}: name the files with --data PATH: {wants}")
     path = Path(source)
     if not os.path.exists(path):
         raise InputError(f"{path}: no such file or folder that can be read; give {wants}")
-    return load(path, settings, say=say)
+    return path

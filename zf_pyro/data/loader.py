@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import signal
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
 
 from zf_pyro.data.batch import MAX_STEPS, SequenceBatch
+from zf_pyro.errors import InputError
 
 POOL = 64
 """Batches that are sorted by length together: more pads less, fewer mixes better."""
@@ -60,6 +64,52 @@ def subset(size: int, wanted: int, seed: int) -> np.ndarray:
     if not 0 < wanted < size:
         return np.arange(size)
     return np.sort(np.random.default_rng(seed).permutation(size)[:wanted])
+
+
+def fetched(split: Split, batches: Sequence[np.ndarray], num_workers: int) -> Iterator[SequenceBatch]:
+    """The batches of a split at given indices, in their order.
+
+    Args:
+        split: to read from. Where processes are started afresh instead of being forked, it is sent to each.
+        batches: the indices of each batch.
+        num_workers: processes that read ahead; with 0 each batch is read when it is asked for.
+    """
+    if not num_workers:
+        yield from map(split.batch, batches)
+        return
+    loader = DataLoader(
+        _Batches(split, batches),
+        batch_size=None,
+        num_workers=num_workers,
+        worker_init_fn=_ignore_interrupts,
+        generator=torch.Generator(),  # of its own: the loader draws from it, and the noise of training must not change
+    )
+    for batch in loader:
+        if isinstance(batch, InputError):
+            raise batch
+        yield batch
+
+
+class _Batches(Dataset[SequenceBatch | InputError]):
+    """Batches as a data set of PyTorch's. One that cannot be read is an error, which raised here would be a traceback."""
+
+    def __init__(self, split: Split, batches: Sequence[np.ndarray]) -> None:
+        self.split, self.batches = split, batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, number: int) -> SequenceBatch | InputError:
+        try:
+            return self.split.batch(self.batches[number])
+        except InputError as error:
+            return error
+
+
+def _ignore_interrupts(number: int) -> None:
+    """Ctrl-C is the training's to obey: it goes to the whole group of processes."""
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)
 
 
 def ordered_batches(split: Split, indices: np.ndarray, batch_size: int) -> Iterator[SequenceBatch]:

@@ -32,7 +32,7 @@ from zf_pyro.data.midi import KEYS, LONGEST_ROLL, LOWEST, read_midi
 from zf_pyro.data.npz import Npz
 from zf_pyro.data.reading import files_below, readable, unpacked
 from zf_pyro.data.sequences import Sequences
-from zf_pyro.data.splits import SPLITS, SplitSettings, assign, one_without, ranking, slashed, split_named
+from zf_pyro.data.splits import SPLITS, SplitSettings, assign, one_without, ranking, slashed, split_of
 from zf_pyro.errors import InputError
 
 ACCEPTED = "an .npz file of the SRNN authors' kind, a .json or .json.gz of pieces, or a folder of MIDI files"
@@ -276,7 +276,7 @@ def _midi_music(root: Path, files: Sequence[Path], settings: MusicSettings) -> _
         read_midi(file, settings.steps_per_beat) for file in tqdm(files, desc="reading", unit=" files", disable=None)
     ]
     ranked = ranking((roll.tobytes() for roll, _ in read), settings.split_seed)
-    official = [_official(files[i].relative_to(root)) for i in ranked]
+    official = [split_of(files[i].relative_to(root)) for i in ranked]
     if (odd := one_without(official)) is not None:
         raise InputError(
             f"{files[ranked[odd]]}: of no split, while other files are; begin its name, or that of its folder, with "
@@ -286,8 +286,3 @@ def _midi_music(root: Path, files: Sequence[Path], settings: MusicSettings) -> _
     pieces = {split: [read[ranked[place]][0] for place in members[split]] for split in SPLITS}
     outside = sum(left_out for _, left_out in read)
     return _Music(pieces, remark=f"; {outside:,} notes outside the piano's range left out" if outside else "")
-
-
-def _official(path: Path) -> str | None:
-    """The split that the outermost folder with a name of one, or else the file's name, begins with."""
-    return next((split for part in path.parts if (split := split_named(part))), None)

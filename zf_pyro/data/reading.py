@@ -50,7 +50,18 @@ def unpacked(path: Path) -> Iterator[io.BufferedIOBase]:
 def files_below(root: Path, suffixes: tuple[str, ...]) -> list[Path]:
     """The files at any depth of a folder whose names end so, in any case, sorted by path.
 
-    Hidden ones are leftovers of editors and of foreign file systems, and are left out.
+    Raises:
+        OSError: the folder, or one in it, cannot be read.
+    """
+    wanted = (name for name in names_below(root) if name.lower().endswith(suffixes))
+    return [path for name in wanted if (path := Path(name)).is_file()]
+
+
+def names_below(root: Path) -> list[str]:
+    """The paths of all that is no folder, at any depth of one, sorted.
+
+    Hidden files and folders are leftovers of editors and of foreign file systems, and are left out. Links to folders
+    are followed, and a folder that is come to again, as in a loop of links, is left out.
 
     Raises:
         OSError: the folder, or one in it, cannot be read.
@@ -59,9 +70,14 @@ def files_below(root: Path, suffixes: tuple[str, ...]) -> list[Path]:
     def fail(error: OSError) -> None:
         raise error
 
-    found = []
-    for parent, folders, names in os.walk(root, onerror=fail):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        wanted = (name for name in names if name.lower().endswith(suffixes) and not name.startswith("."))
-        found += [path for name in wanted if (path := Path(parent, name)).is_file()]
-    return sorted(found, key=os.fspath)  # paths themselves compare many times slower
+    found: list[str] = []
+    seen: set[tuple[int, int]] = set()
+    for parent, folders, names in os.walk(root, onerror=fail, followlinks=True):
+        state = os.stat(parent)
+        if (state.st_dev, state.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((state.st_dev, state.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [os.path.join(parent, name) for name in names if not name.startswith(".")]
+    return sorted(found)

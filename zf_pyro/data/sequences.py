@@ -41,15 +41,11 @@ class Sequences:
             chunk_length: cut what is scored of each piece into rows of at most this many steps, each after the first
                 preceded by the last frame of the one before; 0 leaves the pieces whole.
         """
-        ends = np.cumsum([len(piece) for piece in pieces])
-        first = ends - [len(piece) for piece in pieces] + int(condition_on_first)
-        rows = [range(a, b, chunk_length or max(1, b - a)) for a, b in zip(first.tolist(), ends.tolist(), strict=True)]
-        starts = np.array([start for row in rows for start in row], dtype=np.int64)
-        stops = np.array(
-            [stop for row, end in zip(rows, ends.tolist(), strict=True) for stop in (*row[1:], end)], dtype=np.int64
-        )
-        begins = np.isin(starts, first)
-        return cls(np.concatenate(pieces), starts, stops, ~begins | condition_on_first)
+        sizes = np.array([len(piece) for piece in pieces])
+        begins = np.cumsum(sizes) - sizes + int(condition_on_first)
+        piece, first, lengths = cut(sizes - int(condition_on_first), chunk_length)
+        starts = begins[piece] + first
+        return cls(np.concatenate(pieces), starts, starts + lengths, (first > 0) | condition_on_first)
 
     @property
     def lengths(self) -> np.ndarray:
@@ -82,6 +78,19 @@ class Sequences:
             return as_reals(self.frames[start - 1 : stop])
         scored = as_reals(self.frames[start:stop])
         return torch.cat([torch.zeros_like(scored[:1]), scored])
+
+
+def cut(lengths: np.ndarray, chunk_length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows of at most `chunk_length` steps from pieces of given lengths, (P,); 0 leaves the pieces whole.
+
+    Returns:
+        Three arrays (N,) of integers: the piece of each row, its first step there, and its length, at least 1.
+    """
+    size = chunk_length or max(1, int(lengths.max(initial=0)))
+    counts = -(-lengths // size)
+    piece = np.repeat(np.arange(len(lengths)), counts)
+    first = (np.arange(len(piece)) - np.repeat(np.cumsum(counts) - counts, counts)) * size
+    return piece, first, np.minimum(size, lengths[piece] - first)
 
 
 def as_reals(frames: np.ndarray) -> Tensor:

@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Literal, get_args, get_origin, get_type_hints
 
 from zf_pyro.errors import InputError
@@ -63,6 +64,11 @@ def split_named(name: str) -> str | None:
 def split_in(name: str) -> str | None:
     """The split of the first word anywhere in a name, or in a path, that names one: "x_train", "ptb.valid.txt"."""
     return next((split for word in re.findall(r"[A-Za-z]+", name) if (split := split_named(word))), None)
+
+
+def split_of(path: PurePath) -> str | None:
+    """The split that the outermost part of a path with the name of one begins with."""
+    return next((split for part in path.parts if (split := split_named(part))), None)
 
 
 def one_without(official: Sequence[str | None]) -> int | None:

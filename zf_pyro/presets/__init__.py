@@ -8,7 +8,7 @@ from typing import Any
 
 from zf_pyro.config import Config, flatten, override, read_table, unknown_name
 from zf_pyro.errors import InputError
-from zf_pyro.presets import arrays, images, imdb, music, text
+from zf_pyro.presets import arrays, images, imdb, music, speech, text
 
 PRESETS: Mapping[str, Mapping[str, Config]] = {
     "imdb": {"paper": imdb.PAPER, "quick": imdb.QUICK},
@@ -19,6 +19,9 @@ PRESETS: Mapping[str, Mapping[str, Config]] = {
     "nottingham": music.of("nottingham", steps_per_beat=2),
     "piano": music.of("piano", steps_per_beat=4),
     "muse": music.of("muse", steps_per_beat=4),
+    "timit": {"paper": speech.TIMIT_PAPER, "quick": speech.TIMIT_QUICK},
+    "blizzard": {"paper": speech.BLIZZARD_PAPER, "quick": speech.BLIZZARD_QUICK},
+    "audio": {"paper": speech.AUDIO_PAPER, "quick": speech.AUDIO_QUICK},
     "arrays": {"paper": arrays.PAPER, "quick": arrays.QUICK},
 }
 """Data set, preset, configuration."""

@@ -1,0 +1,150 @@
+"""Recordings prepared for training: 16-bit samples of one channel at one rate, in files to read anywhere from.
+
+A prepared folder holds
+
+* shards, ``<key>.pcm``: some recordings one after the other, little-endian, nothing else. The key is a hash of the rate
+  and of the names, sizes and times of change of the files that went in, so that a shard is right or absent;
+* ``<key>.json`` beside a finished shard while others are still being made: what a preparation that stopped leaves, and
+  the next one goes on from;
+* ``manifest.json``: every shard with its checksum, every recording with its place, and what was left out.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from zf_pyro.data.reading import readable
+from zf_pyro.data.speech.waveforms import SAMPLE
+from zf_pyro.errors import InputError
+from zf_pyro.files import sha256_of
+
+MANIFEST = "manifest.json"
+FORMAT = "zf_pyro audio 1"
+"""To be raised with every change of what a prepared folder holds, or of how audio is read."""
+
+KEY = 24
+"""Letters of a shard's key."""
+
+OWN = re.compile(rf"[0-9a-f]{{{KEY}}}\.(pcm|json)|.*\.(pcm|json)\.[0-9a-f]{{32}}\.tmp")
+"""The names of shards, of their notes, and of what is left of files that were not finished."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A recording in a shard."""
+
+    name: str
+    """Its path below the source folder, with slashes."""
+    start: int
+    """Its first sample in the shard."""
+    samples: int
+    total: int
+    """Sum of its samples."""
+    squares: int
+    """Sum of their squares."""
+    sha256: str
+    """Of the file that it was read from."""
+    source_rate: int
+    """Samples a second there."""
+    channels: int
+    """There."""
+    clipped: int
+    """Samples that 16 bits did not hold."""
+
+
+@dataclass
+class Shard:
+    """A file of samples."""
+
+    key: str
+    samples: int = 0
+    sha256: str = ""
+    changed: int = 0
+    """Its time of change in nanoseconds: while that and the size are the same, the checksum is taken to be."""
+    pieces: list[Piece] = field(default_factory=list)
+    not_audio: list[str] = field(default_factory=list)
+    """Files that turned out to be no audio."""
+    damaged: list[str] = field(default_factory=list)
+    """What is wrong with each damaged file that was left out."""
+
+    def path(self, folder: Path) -> Path:
+        """Of the samples."""
+        return folder / f"{self.key}.pcm"
+
+
+class Prepared(NamedTuple):
+    """A prepared folder.
+
+    Attributes:
+        folder: where it is.
+        rate: samples a second.
+        shards: in no particular order.
+        other: the names of files of the source that were not taken for audio.
+    """
+
+    folder: Path
+    rate: int
+    shards: list[Shard]
+    other: list[str]
+
+
+def is_prepared(folder: Path) -> bool:
+    """Whether a folder is one that `prepare_audio` finished."""
+    return os.path.isfile(folder / MANIFEST)
+
+
+def open_prepared(folder: Path, rate: int) -> Prepared:
+    """A prepared folder, its shards checked.
+
+    Raises:
+        InputError: it is damaged, of another version or rate, or a shard is gone or does not match its checksum.
+    """
+    with readable(folder / MANIFEST):
+        text = (folder / MANIFEST).read_bytes()
+    try:
+        table = json.loads(text)
+        if table["format"] != FORMAT:
+            raise InputError(f"{folder}: prepared by another version of zf_pyro; prepare it again")
+        prepared = Prepared(folder, table["rate"], [as_shard(each) for each in table["shards"]], table["other"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{folder / MANIFEST}: damaged; prepare the data again") from error
+    if prepared.rate != rate:
+        raise InputError(f"{folder}: prepared at {prepared.rate} samples a second, not sample_rate = {rate}")
+    for shard in prepared.shards:
+        if not matches(shard, folder):
+            raise InputError(
+                f"{shard.path(folder)}: gone, or does not match its checksum; prepare the data again, "
+                "which makes what is missing"
+            )
+    return prepared
+
+
+def as_shard(table: dict[str, Any]) -> Shard:
+    """A shard from its entry."""
+    return Shard(**{**table, "pieces": [Piece(**piece) for piece in table["pieces"]]})
+
+
+def matches(shard: Shard, folder: Path) -> bool:
+    """Whether a shard's file is the one that was written."""
+    path = shard.path(folder)
+    try:
+        state = os.stat(path)
+        if state.st_size != shard.samples * SAMPLE.itemsize:
+            return False
+        return state.st_mtime_ns == shard.changed or sha256_of(path) == shard.sha256
+    except OSError:
+        return False
+
+
+def json_of(path: Path) -> dict[str, Any]:
+    """The object in a file; empty where there is none."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
