@@ -91,7 +91,7 @@ def fetched(split: Split, batches: Sequence[np.ndarray], num_workers: int) -> It
 
 
 class _Batches(Dataset[SequenceBatch | InputError]):
-    """Batches as a data set of PyTorch's. One that cannot be read is an error, which raised here would be a traceback."""
+    """Batches as a data set of PyTorch's; one that cannot be read is an error that is returned, without a traceback."""
 
     def __init__(self, split: Split, batches: Sequence[np.ndarray]) -> None:
         self.split, self.batches = split, batches
