@@ -10,7 +10,7 @@ import pytest
 from zf_pyro import runs
 from zf_pyro.cli import cli, exit_with, train
 
-TEXT_FILES = set(runs.FILES) - {"samples.npz", "samples.png"}
+TEXT_FILES = set(runs.FILES) - {"samples.npz", "samples.png", "samples.wav"}
 """What the folder of a finished run on text holds."""
 
 SIZES = {"hidden_size": 8, "embedding_size": 6, "latent_size": 3, "mlp_size": 5}

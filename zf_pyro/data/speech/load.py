@@ -83,6 +83,9 @@ def load_timit(data: Path, settings: TimitSettings, *, say: Callable[[str], None
         )
     places = sorted(spoken, key=lambda i: spoken[i])
     official = {spoken[i].part for i in places} >= {"train", "test"}
+    if official:  # and a copy elsewhere, outside the two parts, may be of either
+        spoken = {i: each for i, each in spoken.items() if each.part}
+        places = [i for i in places if i in spoken]
     splits = by_part(places, spoken, settings, data) if official else by_speaker(places, spoken, settings, data)
     remarks = [f"{described(found, splits, settings)} utterances"]
     if not official:

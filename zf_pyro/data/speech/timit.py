@@ -11,7 +11,7 @@ OFFICIAL = {"train": 4_620, "test": 1_680}
 """Utterances of LDC93S1."""
 
 _NAMES = (
-    re.compile(r"(?:.*/)?(?:(train|test)/)?dr([1-8])/([fm][a-z]{3}\d)/(s[aix]\d+)\.[^/]*"),
+    re.compile(r"(?:(?:.*/)?(train|test)/|(?:.*/)?)dr([1-8])/([fm][a-z]{3}\d)/(s[aix]\d+)\.[^/]*"),
     re.compile(r"(?:.*/)?()dr([1-8])-([fm][a-z]{3}\d)/(s[aix]\d+)\.[^/]*"),
 )
 """The layout of LDC93S1, and that of a sample which NLTK distributes; in small letters."""
