@@ -133,4 +133,5 @@ def left_out(prepared: Prepared) -> Iterator[str]:
 
 def some(names: list[str], what: str) -> str:
     """A line on files that were left out, with the first names."""
-    return f"{len(names):,} files {what} left out ({', '.join(names[:3])}{', ..' if len(names) > 3 else ''})"
+    shown = ", ".join(names[:3]).encode(errors="backslashreplace").decode()  # what is not UTF-8 cannot be printed
+    return f"{len(names):,} files {what} left out ({shown}{', ..' if len(names) > 3 else ''})"

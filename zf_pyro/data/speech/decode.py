@@ -7,6 +7,8 @@ and the result is rounded to 16 bits. Single-channel 16-bit files at the wanted 
 from __future__ import annotations
 
 import importlib
+import io
+import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from zf_pyro.data.speech.mp3 import with_length
 from zf_pyro.errors import InputError
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".sph", ".nist", ".aif", ".aiff", ".au")
@@ -33,6 +36,9 @@ _SHORT = re.compile(r"^\s*(?:data|SSND|Data Size)\s*:\s*(\d+) \(should be (\d+)\
 
 _ENDLESS = 0x7FFFF000
 """Bytes; a header that promises more was written before the length was known, as programs in a pipe do."""
+
+_PAGE, _PAGE_HEAD = 65_307, 27
+"""Bytes of an Ogg page at most, and of its header before the sizes of its segments, the last byte their number."""
 
 
 class NotAudioError(InputError):
@@ -123,7 +129,13 @@ def opened(path: Path) -> Any:
     if not head:
         raise DamagedAudioError(f"{path}: empty, 0 bytes; get it again")
     try:
-        return soundfile.SoundFile(path)
+        file = soundfile.SoundFile(os.fsencode(path))  # which itself cannot spell names that are not UTF-8
+        if file.format != "MP3" or (content := with_length(path)) is None:
+            return file
+        file.close()
+        return soundfile.SoundFile(io.BytesIO(content))
+    except EOFError as error:
+        raise DamagedAudioError(f"{path}: truncated or damaged ({error}); get it again") from error
     except soundfile.SoundFileError as error:
         if not _MAGIC.match(head):
             raise NotAudioError(f"{path}: no audio file") from error
@@ -135,6 +147,8 @@ def opened(path: Path) -> Any:
 def raw_blocks(file: Any, path: Path) -> Iterator[np.ndarray]:
     """The samples of an open file from -1 to 1, (n, channels), until no more come."""
     buffer = np.empty((BLOCK, file.channels), np.float32)
+    # A file that can seek does so after every read, to where it is; mp3 then lacks what is decoded from frames before.
+    file.seekable = lambda: False
     while True:
         try:
             # Its methods that return arrays stop at the length that the header promises, and so hide a missing end.
@@ -165,6 +179,18 @@ def require_whole(file: Any, path: Path, read: int) -> None:
         raise DamagedAudioError(f"{path}: truncated, {int(noted[2]):,} of {int(noted[1]):,} bytes; get it again")
     if read < promised:
         raise DamagedAudioError(f"{path}: truncated, {read:,} of {promised:,} samples; get it again")
+    if file.format == "OGG" and not has_last_page(path):
+        raise DamagedAudioError(f"{path}: truncated, its last page is missing; get it again")
+
+
+def has_last_page(path: Path) -> bool:
+    """Whether an Ogg file ends with a page that says so; its header does not promise a length."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 2 * _PAGE))
+        tail = file.read()
+    page = tail[max(0, tail.rfind(b"OggS")) :]
+    sizes = page[_PAGE_HEAD : _PAGE_HEAD + page[_PAGE_HEAD - 1]] if len(page) >= _PAGE_HEAD else b""
+    return bool(sizes) and bool(page[5] & 4) and len(page) >= _PAGE_HEAD + len(sizes) + sum(sizes)
 
 
 def resampler(source_rate: int, rate: int) -> Callable[[np.ndarray, bool], np.ndarray]:

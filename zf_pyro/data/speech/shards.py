@@ -108,11 +108,12 @@ def open_prepared(folder: Path, rate: int) -> Prepared:
         text = (folder / MANIFEST).read_bytes()
     try:
         table = json.loads(text)
-        if table["format"] != FORMAT:
-            raise InputError(f"{folder}: prepared by another version of zf_pyro; prepare it again")
-        prepared = Prepared(folder, table["rate"], [as_shard(each) for each in table["shards"]], table["other"])
+        if known := table["format"] == FORMAT:
+            prepared = Prepared(folder, table["rate"], [as_shard(each) for each in table["shards"]], table["other"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{folder / MANIFEST}: damaged; prepare the data again") from error
+    if not known:
+        raise InputError(f"{folder}: prepared by another version of zf_pyro; prepare it again")
     if prepared.rate != rate:
         raise InputError(f"{folder}: prepared at {prepared.rate} samples a second, not sample_rate = {rate}")
     for shard in prepared.shards:
