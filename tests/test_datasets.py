@@ -8,6 +8,7 @@ import struct
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 import zf_pyro
@@ -50,6 +51,16 @@ def write_walks(path):
     return path
 
 
+def write_sound(folder):
+    """Noise of 21 to 29 frames and a bit."""
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for i in range(40):
+        samples = random.normal(20, 500, 4_250 + 200 * (i % 9)).astype(np.int16)
+        soundfile.write(folder / f"{i}.wav", samples, 16_000)
+    return folder
+
+
 def write_bits(folder):
     """Bits in files whose names say their splits."""
     folder.mkdir()
@@ -71,17 +82,19 @@ def sources(tmp_path):
         "images": ["mnist", "--data", write_images(tmp_path / "images")],
         "music": ["jsb", "--data", write_chorales(tmp_path / "chorales.json")],
         "reals": ["arrays", "--data", write_walks(tmp_path / "walks.npz")],
+        "sound": ["audio", "--data", write_sound(tmp_path / "sound")],
         "bits": ["arrays", "--data", write_bits(tmp_path / "bits")],
         "sentences": ["text", "--data", sentences],
         "characters": ["text", "--data", sentences, "--level", "char"],
     }
 
 
-KINDS = ["images", "music", "reals", "bits", "sentences", "characters"]
+KINDS = ["images", "music", "reals", "sound", "bits", "sentences", "characters"]
 UNITS = {
     "images": ("image", "pixel"),
     "music": ("piece", "frame"),
     "reals": ("sequence", "step"),
+    "sound": ("row", "frame"),
     "bits": ("sequence", "step"),
     "sentences": ("sentence", "token"),
     "characters": ("sentence", "character"),
@@ -111,7 +124,7 @@ def test_a_run_on_every_kind_of_data(run_py, zf, sources, tmp_path, kind):
     assert ("bits_per_character" in test) == (kind == "characters")
     if kind == "characters":
         assert 2 ** test["bits_per_character"] == pytest.approx(test["perplexity"])
-    assert ("elbo_original" in test) == (kind == "reals")
+    assert ("elbo_original" in test) == (kind in ("reals", "sound"))
     assert zf("evaluate", folder)[0] == 0
     again = json.loads((folder / f"evaluation-{test['num_particles']}.json").read_text())
     assert again["test"] == test
@@ -261,7 +274,7 @@ LAWS = {
     **dict.fromkeys(("imdb", "text"), (Observation("categorical", 16_004), Categorical)),
     **dict.fromkeys(("mnist", "digits"), (Observation("bernoulli", 1), Bernoulli)),
     **dict.fromkeys(("jsb", "nottingham", "piano", "muse"), (Observation("bernoulli", 88), Bernoulli)),
-    "arrays": (Observation("gaussian", 200), DiagonalGaussian),
+    **dict.fromkeys(("timit", "blizzard", "audio", "arrays"), (Observation("gaussian", 200), DiagonalGaussian)),
 }
 
 
@@ -274,7 +287,8 @@ def test_every_preset_builds_a_model_for_its_data(name):
         assert emission is not Categorical or isinstance(model.embedding, torch.nn.Embedding)
         assert (guide.embedding is None) == config.model.share_embedding
         if emission is DiagonalGaussian:
-            assert model.emission.clamp == guide.backward.clamp == config.model.parameter_clamp
+            is_sound = name != "arrays"
+            assert model.emission.clamp == guide.backward.clamp == (None if is_sound else 8)
         if config.model.emission_skip:
             assert model.emission.reads == ("feature", "input")
             assert model.emission.network[0].out_features == config.model.mlp_size
@@ -302,6 +316,12 @@ WRONG = {
     "no arrays": (["arrays", "--data", "."], "nothing to read"),
     "no text": (["text", "--data", "."], "no .txt file"),
     "text without a place": (["text"], "--data PATH"),
+    "speech without a place": (["blizzard"], "--data PATH"),
+    "no audio": (["audio", "--data", "."], "no audio; give a folder of audio files"),
+    "no TIMIT": (["timit", "--data", "."], "no audio; give a folder of audio files"),
+    "protocol of an audiobook": (["blizzard", "--data", ".", "--protocol", "srnn"], "no blizzard field 'protocol'"),
+    "unknown protocol": (["timit", "--data", ".", "--protocol", "vrnn"], "'vrnn' is not one of"),
+    "a rate of none": (["audio", "--data", ".", "--set", "sample_rate=0"], "at least 1,000"),
 }
 
 

@@ -58,3 +58,15 @@ def test_the_digits_that_need_no_file(tmp_path):
     test = results_of(tmp_path / "run", "--preset", "quick", dataset="digits")["test"]
     assert test["num_sequences"] == 180
     assert test["elbo"] > test["marginal"]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "name", "sequences"),
+    [("timit", "timit_nltk", 20), ("blizzard", "blizzard_standin", 56), ("audio", "blizzard_standin", 18)],
+)
+def test_fifty_steps_on_speech(tmp_path, dataset, name, sequences):
+    options = ["--preset", "quick", "--data", str(shared_file(name)), "--max-steps", "50"]
+    test = results_of(tmp_path / "run", *options, dataset=dataset)["test"]
+    assert test["num_sequences"] == sequences
+    assert test["elbo"] > test["marginal"]
+    assert test["elbo_original_per_step"] < test["elbo_per_step"]
