@@ -8,6 +8,7 @@ import importlib
 import math
 import shutil
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -343,6 +344,8 @@ def test_the_name_of_a_file_is_no_folder(tmp_path):
 def test_folders_named_train_without_test_are_no_splits(tmp_path):
     root = in_folders(tmp_path / "a", ["train"] * 9 + [""])
     assert sizes(said(load_audio, root, SpeechSettings(chunk_length=0))) == (8, 1, 1)
+    dev = in_folders(tmp_path / "b", ["train"] * 4 + ["dev"])
+    assert "4 training and 0 test recordings" in failure(load_audio, dev, AUDIO)
 
 
 def test_some_recordings_outside_of_such_folders_are_refused(tmp_path):
@@ -366,13 +369,15 @@ def test_recordings_of_less_than_two_frames_are_left_out_or_refused(tmp_path):
         write(tmp_path / "a" / f"long {i}.wav", noise(400, seed=i))
     corpus = said(load_audio, tmp_path / "a", AUDIO)
     assert sizes(corpus) == (1, 1, 1)
-    assert "4 files shorter than two frames left out (0.wav, 1.wav, 2.wav, ..)" in corpus.source
+    assert "left out as shorter than two frames: 4 (0.wav, 1.wav, 2.wav, ..)" in corpus.source
 
 
 def test_recordings_of_less_than_a_row_are_refused_where_rows_are_full(tmp_path):
     recordings(tmp_path / "a", 6, least=2_200, step=0)  # ten frames to score
     assert sizes(said(load_audio, tmp_path / "a", AUDIO)) == (4, 1, 1)
-    assert "no row of full length in the valid split" in failure(load_audio, tmp_path / "a", BLIZZARD, named=False)
+    assert "no full row in the valid split; lower chunk_length" in failure(
+        load_audio, tmp_path / "a", BLIZZARD, named=False
+    )
 
 
 @pytest.mark.parametrize("level", [0, -3])
@@ -496,6 +501,15 @@ def test_a_missing_library_is_one_line_that_names_the_extra(zf, tmp_path, monkey
     assert "Traceback" not in error
     assert not (tmp_path / "runs").exists()
     assert not list((tmp_path / "b").glob("*.pcm"))
+
+
+def test_a_relative_folder_and_the_same_in_full_are_one(tmp_path, monkeypatch):
+    recordings(tmp_path / "a")
+    monkeypatch.chdir(tmp_path / "a")
+    for place in (Path("."), tmp_path / "a"):
+        corpus = said(load_audio, place, AUDIO)
+        assert "left out" not in corpus.source
+        assert sum(sizes(corpus)) > 0
 
 
 def test_a_prepared_folder_needs_no_library(tmp_path, monkeypatch):

@@ -30,6 +30,12 @@ RATE = 16_000
 SKIP = {"damaged": "skip"}
 
 
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch):
+    """Every recording has a shard of its own, as files of some size have."""
+    monkeypatch.setattr("zf_pyro.data.speech.prepare.SHARD_BYTES", 1)
+
+
 def samples_of(seed):
     random = np.random.default_rng(seed)
     return random.integers(-(2**15), 2**15, 450 + int(random.integers(100)), dtype=np.int16)
@@ -159,7 +165,7 @@ def test_what_was_converted_is_counted(tmp_path):
     assert "2 resampled from 8,000 to 16,000 samples a second" in remarks
     assert "2 of several channels averaged to one" in remarks
     assert "3 samples clipped" in remarks
-    assert "1 files shorter than two frames left out (short.wav)" in remarks
+    assert "left out as shorter than two frames: 1 (short.wav)" in remarks
 
 
 def test_what_is_no_audio_is_left_out_and_listed(tmp_path):
@@ -174,7 +180,7 @@ def test_what_is_no_audio_is_left_out_and_listed(tmp_path):
     assert sorted(name for shard in table["shards"] for name in shard["not_audio"]) == ["deep/talk.wav", "song.mp3"]
     parts, remarks = opened(tmp_path / "p")
     assert sorted(parts) == ["00.wav", "01.wav"]
-    assert remarks == "3 files that are no audio left out (README.txt, deep/talk.wav, song.mp3)"
+    assert remarks == "left out as no audio of a kind that is read: 3 (README.txt, deep/talk.wav, song.mp3)"
     assert opened(source)[1] == remarks
 
 
@@ -190,7 +196,7 @@ def test_links_are_followed_and_a_file_counts_once(tmp_path, link):
     (source / "gone.wav").symlink_to(tmp_path / "nowhere.wav")
     parts, remarks = opened(source)
     assert sorted(parts) == sorted(["00.wav", "inner/01.wav", f"{link}/07.wav"])
-    assert remarks == "2 files that are no audio left out (gone.wav, self)"
+    assert remarks == "left out as no audio of a kind that is read: 2 (gone.wav, self)"
 
 
 def test_names_below_a_folder_are_sorted_and_not_hidden(tmp_path):
@@ -225,8 +231,8 @@ def test_names_that_are_not_utf8_are_prepared_and_told(zf, tmp_path):
         parts, remarks = opened(place, **SKIP)
         np.testing.assert_array_equal(parts[odd[0]], parts["00.wav"])
         assert len(parts) == 3
-        assert "2 files that are no audio left out" in remarks
-        assert "1 files that are damaged left out" in remarks
+        assert "left out as no audio of a kind that is read: 2 (" in remarks
+        assert "left out as damaged: 1 (" in remarks
 
 
 # Damaged recordings
@@ -255,7 +261,7 @@ def test_damaged_files_are_refused_all_at_once_and_nothing_is_lost(tmp_path, mad
     assert not made
     parts, remarks = opened(folder)
     assert sorted(parts) == [f"{number:02}.wav" for number in range(count, 10)]
-    assert f"{count} files that are damaged left out ({source / '00.wav'}: empty" in remarks
+    assert f"left out as damaged: {count} ({source / '00.wav'}: empty" in remarks
     assert_refused("--set damaged=skip", prepare, source, folder)
     assert opened(folder)[0].keys() == parts.keys()
 
@@ -263,7 +269,7 @@ def test_damaged_files_are_refused_all_at_once_and_nothing_is_lost(tmp_path, mad
 def test_what_came_before_the_damage_is_not_kept(tmp_path, monkeypatch):
     """The damage is at the end of a file, after blocks that were written."""
     monkeypatch.setattr("zf_pyro.data.speech.decode.BLOCK", 100)
-    monkeypatch.setattr("zf_pyro.data.speech.prepare.zlib.crc32", lambda name: 1)  # all in one shard
+    monkeypatch.setattr("zf_pyro.data.speech.prepare.SHARD_BYTES", 1 << 50)  # all in one shard
     source = write_folder(tmp_path / "a", 40)
     for name in ("00", "17", "39"):
         content = (source / f"{name}.wav").read_bytes()
@@ -353,7 +359,8 @@ def test_a_preparation_stops_in_the_middle_of_a_file_where_another_failed(tmp_pa
 
 
 @pytest.mark.parametrize("change", ["add", "replace", "touch", "remove"])
-def test_a_change_of_one_file_makes_one_shard_anew(tmp_path, made, change):
+def test_a_change_of_one_file_makes_one_shard_anew(tmp_path, made, change, monkeypatch):
+    monkeypatch.setattr("zf_pyro.data.speech.prepare.SHARD_BYTES", 2_000)  # two recordings, about
     source, folder = write_folder(tmp_path / "a", 40), tmp_path / "p"
     prepare(source, folder)
     assert 10 < len(made) < 30
@@ -369,7 +376,8 @@ def test_a_change_of_one_file_makes_one_shard_anew(tmp_path, made, change):
     else:
         (source / "20.wav").unlink()
     prepare(source, folder)
-    assert 1 <= len(made) <= 2
+    assert len(made) <= 2
+    assert made or change == "remove"  # a file alone in its shard goes with it
     prepare(source, tmp_path / "fresh")
     assert contents(folder) == contents(tmp_path / "fresh")
 
@@ -377,9 +385,38 @@ def test_a_change_of_one_file_makes_one_shard_anew(tmp_path, made, change):
 def test_other_rates_do_not_share_shards(tmp_path):
     source, folder = write_folder(tmp_path / "a"), tmp_path / "p"
     prepare(source, folder)
-    prepare(source, folder, sample_rate=8_000)
+    before = contents(folder)
+    with pytest.raises(InputError, match=r"prepared from other files, or at another rate; choose another folder"):
+        prepare(source, folder, sample_rate=8_000)
+    assert contents(folder) == before
+    prepare_audio(source, folder, SpeechSettings(sample_rate=8_000), replace=True, say=print)
     prepare(source, tmp_path / "fresh", sample_rate=8_000)
     assert contents(folder) == contents(tmp_path / "fresh")
+
+
+def test_recordings_that_are_gone_are_told(tmp_path):
+    source, folder, told = write_folder(tmp_path / "a"), tmp_path / "p", []
+    prepare(source, folder)
+    (source / "01.wav").unlink()
+    prepare_audio(source, folder, SpeechSettings(), say=told.append)
+    assert told == [f"No longer in {source}, and removed from {folder}: 1 recordings"]
+    assert len(opened(folder)[0]) == 4
+
+
+def test_a_preparation_that_did_not_finish_is_no_data(tmp_path, made):
+    source, folder = write_folder(tmp_path / "a"), tmp_path / "p"
+    prepare(source, folder)
+    (folder / MANIFEST).unlink()
+    assert_refused("a preparation that did not finish: run it again", opened, folder)
+
+
+def test_another_source_does_not_replace_what_is_prepared(tmp_path):
+    folder = tmp_path / "p"
+    prepare(write_folder(tmp_path / "a"), folder)
+    before = contents(folder)
+    with pytest.raises(InputError, match=r"prepared from other files"):
+        prepare(write_folder(tmp_path / "b", 20), folder)
+    assert contents(folder) == before
 
 
 def prepare_when(free, source, folder):
@@ -396,7 +433,7 @@ def test_two_processes_prepare_into_one_folder(tmp_path):
     for each in both:  # before the lock is taken, which they would inherit
         each.start()
     folder.mkdir()
-    with locked(folder):
+    with locked(folder, print):
         free.set()
         both[0].join(0.3)
         assert both[0].is_alive()  # it waits
@@ -444,7 +481,12 @@ def test_files_that_may_not_grow_leave_whole_shards_alone(zf, tmp_path, made):
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 
     done = subprocess.run(
-        [sys.executable, "-c", "from zf_pyro.cli import main; main()", *command],
+        [
+            sys.executable,
+            "-c",
+            "from zf_pyro.cli import main; from zf_pyro.data.speech import prepare; prepare.SHARD_BYTES = 1; main()",
+            *command,
+        ],
         preexec_fn=limit,
         capture_output=True,
         text=True,
@@ -511,7 +553,7 @@ def test_a_shard_of_the_cache_that_does_not_match_is_made_again(tmp_path, own_ca
     assert len(made) == 1
 
 
-def test_a_shard_that_was_only_touched_is_accepted_by_its_hash(tmp_path, made):
+def test_a_shard_that_was_only_touched_is_accepted_by_its_hash(tmp_path, made, monkeypatch):
     source, folder = write_folder(tmp_path / "a"), tmp_path / "p"
     prepare(source, folder)
     made.clear()
@@ -521,6 +563,8 @@ def test_a_shard_that_was_only_touched_is_accepted_by_its_hash(tmp_path, made):
     prepare(source, folder)
     assert not made
     shutil.copytree(folder, tmp_path / "copy", copy_function=shutil.copyfile)
+    assert len(opened(tmp_path / "copy")[0]) == 5
+    monkeypatch.setattr("zf_pyro.data.speech.shards.sha256_of", lambda path: "not asked for again")
     assert len(opened(tmp_path / "copy")[0]) == 5
 
 
@@ -603,13 +647,14 @@ def test_the_command_prepares_and_says_what_it_did(zf, tmp_path, made):
     assert output.splitlines() == [
         f"Preparing 3 audio files; the outcome is kept in {folder}",
         "3 recordings of 0.0 minutes in 3 shards",
-        "1 files that are no audio left out (readme.md)",
+        "left out as no audio of a kind that is read: 1 (readme.md)",
         f"Prepared: {folder}; train with --data {folder}",
     ]
     made.clear()
     status, output, error = zf("prepare", "blizzard", "--data", source, "--to", folder)
     assert (status, error, made) == (0, "", [])
     assert "Preparing" not in output
+    folder = tmp_path / "slower"
     assert zf("prepare", "audio", "--data", source, "--to", folder, "--set", "sample_rate=8000")[0] == 0
     assert [len(part) for part in opened(folder, sample_rate=8_000, frame_size=100)[0].values()] == pytest.approx(
         [len(samples_of(i)) / 2 for i in range(3)], abs=1
@@ -635,7 +680,9 @@ def test_one_file_is_prepared_too(zf, tmp_path):
         (["audio", "--data", "done", "--to", "p"], "done is prepared audio already"),
         (["audio", "--data", "a", "--to", "note.txt"], "note.txt is a file; --to names a folder"),
         (["audio", "--data", "a", "--to", "note.txt/p"], "note.txt/p: Not a directory"),
-        (["audio", "--data", "a", "--to", "a"], "a holds '00.wav', which is no prepared audio"),
+        (["audio", "--data", "a", "--to", "b"], "b holds 'no.txt', which is no prepared audio"),
+        (["audio", "--data", "a", "--to", "a"], "a lies inside"),
+        (["audio", "--data", "a", "--to", "a/deep/p"], "p lies inside"),
         (["audio", "--data", "a", "--to", "p", "--workers", "-1"], "--workers"),
         (["audio", "--data", "a", "--to", "p", "--set", "sample_rate=10"], "sample_rate = 10: it is to be at least"),
         (["audio", "--data", "a", "--to", "p", "--set", "damaged=maybe"], "damaged"),
@@ -648,6 +695,8 @@ def test_a_mistake_on_the_command_line_gives_one_line(zf, tmp_path, monkeypatch,
     prepare(tmp_path / "a", tmp_path / "done")
     (tmp_path / "empty").mkdir()
     (tmp_path / "note.txt").write_text("note")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "no.txt").write_text("note")
     before = sorted(str(path) for path in tmp_path.rglob("*"))
     status, output, error = zf("prepare", *arguments)
     assert (status, output) == (2, "")

@@ -18,8 +18,8 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+def blocks(language, page=README):
+    return re.findall(rf"```{language}\n(.*?)```", page, flags=re.DOTALL)
 
 
 def test_two_commands_set_everything_up():
@@ -59,7 +59,8 @@ def test_the_code_of_the_data_page_runs(tmp_path, monkeypatch):
 
 
 def commands():
-    lines = [line for block in blocks("bash") for line in block.splitlines()]
+    pages = [README, *(page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs").glob("*.md")))]
+    lines = [line for page in pages for block in blocks("bash", page) for line in block.splitlines()]
     return [shlex.split(line) for line in lines if not line.startswith(("python3 -m venv ", "#"))]
 
 
@@ -84,6 +85,7 @@ def test_the_form_of_the_results_is_described():
     (form,) = (json.loads(block) for block in blocks("json"))
     described = README.split("### results.json")[1]
     beyond = ["bits_per_character", "elbo_original", "iw_bound_original"]
+    beyond += ["elbo_original_per_step", "iw_bound_original_per_step"]
     for name in [*list(form)[4:9], *form["test"], *beyond]:
         assert re.search(rf"^\|.*`{name}`.*\|.*\|$", described, flags=re.MULTILINE), name
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from torch.utils.data import get_worker_info
 
 import zf_pyro
 from tests.sounds import (
@@ -30,6 +31,7 @@ from tests.sounds import (
 from tests.toy_runs import SIZES
 from zf_pyro import analysis, experiment, runs
 from zf_pyro.data.datasets import open_data
+from zf_pyro.data.speech.waveforms import Waveforms
 from zf_pyro.data.splits import SPLITS
 from zf_pyro.presets import PRESETS
 from zf_pyro.training import Trainer
@@ -209,22 +211,42 @@ def test_an_observation_comes_back_or_is_refused(run_py, zf, sources, tmp_path):
 
 
 @pytest.mark.usefixtures("without_pictures")
+def test_a_reading_process_that_is_killed_ends_the_run_with_one_line(run_py, sources, tmp_path, monkeypatch):
+    options = ["--dataset", *sources["audio"], *TINY, "--max-steps", 12, "--set", "num_workers=1"]
+    real, asked = Waveforms.batch, []
+
+    def batch(split, indices):
+        asked.append(indices)
+        if get_worker_info() is not None and len(asked) == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(split, indices)
+
+    monkeypatch.setattr(Waveforms, "batch", batch)
+    status, _, error = run_py(*options, "--output", tmp_path / "run")
+    assert status == 2
+    told = error.splitlines()[-1]
+    assert told.startswith("error: DataLoader worker (pid ")
+    assert told.endswith(f"Set num_workers = 0 in {tmp_path / 'run' / 'config.toml'} and go on by --resume")
+    assert "Traceback" not in error
+
+
+@pytest.mark.usefixtures("without_pictures")
 def test_a_shard_that_vanishes_while_workers_read_ends_the_run_and_it_can_go_on(
     run_py, sources, own_cache, tmp_path, monkeypatch
 ):
     options = ["--dataset", *sources["audio"], *TINY, "--max-steps", 30, "--set", "num_workers=2"]
+    options += ["--set", "validate_every=15"]
     assert run_py(*options, "--output", tmp_path / "whole")[0] == 0
     real = Trainer.update
 
     def update(trainer, batch):
-        if trainer.step == 6:  # after the validation at 5
+        if trainer.step == 16:  # after a validation, so that nothing is read but by workers
             for path in own_cache.rglob("*.pcm"):
                 path.unlink()
         return real(trainer, batch)
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "update", update)
-        patch.setattr(Trainer, "validation_due", lambda trainer: trainer.step == 5)  # nothing is read but by workers
         status, _, error = run_py(*options, "--output", tmp_path / "run")
     assert status == 2
     assert [line for line in error.splitlines() if "error" in line] == [error.splitlines()[-1]]

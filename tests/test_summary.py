@@ -189,3 +189,13 @@ def test_a_picture_holds_a_few_of_many(tmp_path, monkeypatch):
     monkeypatch.setattr(pictures, "draw", lambda axes, sequence, observation: drawn.append(sequence[0, 0]))
     draw_sequences([np.full((3, 2), i) for i in range(500)], Observation("bernoulli", 2), tmp_path / "x.png")
     assert drawn == list(range(pictures.MOST_PANELS))
+
+
+def test_numbers_that_are_large_beside_their_deviation(tmp_path):
+    random = np.random.default_rng(0)
+    arrays = {f"a{i}": 1e9 + random.normal(size=(50, 1)) for i in range(20)}
+    np.savez(tmp_path / "a.npz", **arrays)
+    lines, _ = rows(load_arrays(tmp_path / "a.npz", ArraySettings()))
+    for line in lines[1:]:
+        assert float(line[-2]) == 1e9
+        assert 0.7 < float(line[-1]) < 1.3

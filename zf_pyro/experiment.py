@@ -164,6 +164,17 @@ def fit(trainer: Trainer, folder: Path, metrics_size: int) -> None:
             finished = trainer.fit(on_step, on_validation)
             if not finished:
                 save()
+        except InputError:  # the data cannot be read any more
+            if not trainer.validation_due():  # else a validation was saved, or is missing and has to come first
+                save()
+            raise
+        except RuntimeError as error:
+            if not str(error).startswith("DataLoader worker"):
+                raise
+            reason = str(error).split(". ")[0].rstrip(".")
+            raise InputError(
+                f"{reason}; is there memory enough? Set num_workers = 0 in {folder / runs.CONFIG} and go on by --resume"
+            ) from error
         finally:
             metrics.close()
     if not finished:

@@ -66,17 +66,18 @@ def content(split: Split, observation: Observation) -> tuple[str, ...]:
     numbers = int(lengths.sum()) * observation.size if observation.law == "gaussian" else 0
     chosen = subset(len(lengths), max(1, len(lengths) * MOST_NUMBERS // max(numbers, MOST_NUMBERS)), seed=0)
     count, total, squares = 0, 0.0, 0.0
+    pivot = float(np.mean(observation.mean)) if observation.mean else 0.0
     for part in np.array_split(chosen, 1 + numbers * len(chosen) // len(lengths) // READ_TOGETHER):
         values = split.scored(part)
         if observation.law == "gaussian":
-            values = observation.restored(values)
+            values = observation.restored(values) - pivot
             squares += float(np.square(values).sum())
         elif observation.law == "categorical":
             values = values == UNKNOWN
         count, total = count + values.size, total + float(values.sum(dtype=np.float64))
     mean, about = total / count, "" if len(chosen) == len(lengths) else "~"
     if observation.law == "gaussian":
-        return (f"{about}{mean:.4g}", f"{about}{math.sqrt(max(0.0, squares / count - mean**2)):.4g}")
+        return (f"{about}{mean + pivot:.4g}", f"{about}{math.sqrt(max(0.0, squares / count - mean**2)):.4g}")
     return (f"{mean:.2%}" if observation.law == "categorical" else f"{mean:.4f}",)
 
 

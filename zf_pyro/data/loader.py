@@ -84,10 +84,15 @@ def fetched(split: Split, batches: Sequence[np.ndarray], num_workers: int) -> It
         worker_init_fn=_ignore_interrupts,
         generator=torch.Generator(),  # of its own: the loader draws from it, and the noise of training must not change
     )
-    for batch in loader:
-        if isinstance(batch, InputError):
-            raise batch
-        yield batch
+    ahead = iter(loader)
+    try:
+        for _ in batches:
+            batch = next(ahead)
+            if isinstance(batch, InputError):
+                raise batch
+            yield batch
+    finally:
+        del ahead  # which ends the workers; a traceback would keep it
 
 
 class _Batches(Dataset[SequenceBatch | InputError]):
@@ -108,8 +113,8 @@ class _Batches(Dataset[SequenceBatch | InputError]):
 
 def _ignore_interrupts(number: int) -> None:
     """Ctrl-C is the training's to obey: it goes to the whole group of processes."""
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # by which the loader ends a worker
 
 
 def ordered_batches(split: Split, indices: np.ndarray, batch_size: int) -> Iterator[SequenceBatch]:

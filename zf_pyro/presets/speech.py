@@ -48,10 +48,10 @@ TIMIT_QUICK = replace(
     TIMIT_PAPER,
     preset="quick",
     model=replace(TIMIT_PAPER.model, embedding_size=128, hidden_size=256, latent_size=64, mlp_size=128),
-    objective=ObjectiveConfig(kl_start=0.2, kl_steps=300),
+    objective=ObjectiveConfig(kl_start=0.2, kl_steps=800),
     training=TrainingConfig(
         epochs=1_000,
-        max_steps=600,
+        max_steps=1_200,
         learning_rate=3e-3,
         validate_every=100,
         validation_sequences=50,

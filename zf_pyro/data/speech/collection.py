@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from zf_pyro.data.cache import default_cache
+from zf_pyro.data.cache import check_writable, default_cache
 from zf_pyro.data.reading import names_below, readable
 from zf_pyro.data.speech.decode import SUFFIXES
 from zf_pyro.data.speech.prepare import Preparation
 from zf_pyro.data.speech.settings import SpeechSettings
-from zf_pyro.data.speech.shards import Piece, Prepared, is_prepared, open_prepared
+from zf_pyro.data.speech.shards import OWN, Piece, Prepared, is_prepared, open_prepared
 from zf_pyro.data.speech.waveforms import Tape
 from zf_pyro.errors import InputError
 
@@ -60,7 +60,8 @@ def collect(data: Path, settings: SpeechSettings, say: Callable[[str], None]) ->
     else:
         source = f"{settings.sample_rate}:{data.resolve()}".encode(errors="surrogateescape")
         place = default_cache() / "audio" / hashlib.sha256(source).hexdigest()[:24]
-        prepared = prepare_audio(data, place, settings, say=say)
+        check_writable(place)
+        prepared = prepare_audio(data, place, settings, replace=True, say=say)
     least = 2 * settings.frame_size
     placed = [(piece, place) for place, shard in enumerate(prepared.shards) for piece in shard.pieces]
     placed.sort(key=lambda each: each[0].name)
@@ -70,13 +71,19 @@ def collect(data: Path, settings: SpeechSettings, say: Callable[[str], None]) ->
     pieces = [piece for piece, _ in long]
     remarks = [*converted(pieces, prepared.rate), *left_out(prepared)]
     if short := [piece.name for piece, _ in placed if piece.samples < least]:
-        remarks.append(some(short, "shorter than two frames"))
+        remarks.append(left_out_as("shorter than two frames", short))
     files = tuple(shard.path(prepared.folder) for shard in prepared.shards)
     return Collection(pieces, np.array([place for _, place in long]), files, remarks)
 
 
 def prepare_audio(
-    data: Path, folder: Path, settings: SpeechSettings, *, workers: int = 0, say: Callable[[str], None]
+    data: Path,
+    folder: Path,
+    settings: SpeechSettings,
+    *,
+    workers: int = 0,
+    replace: bool = False,
+    say: Callable[[str], None],
 ) -> Prepared:
     """Make, or complete, a prepared folder.
 
@@ -85,20 +92,28 @@ def prepare_audio(
         folder: to write into.
         settings: the rate, and what to do about damaged files.
         workers: how many files to read at a time, 0 for one a core.
+        replace: whether audio prepared from other files, or at another rate, may go from the folder.
         say: is told what a user should know.
 
     Raises:
         InputError: there is no audio, a file is damaged, or the folder cannot be written or holds something else.
     """
+    if not replace and folder.resolve().is_relative_to(data.resolve()):
+        raise InputError(f"{folder} lies inside {data}, of whose files it would become one; choose another folder")
     with readable(data):
         names = names_below(data) if data.is_dir() else [str(data)]
-    files = [path for name in names if name.lower().endswith(SUFFIXES) and (path := Path(name)).is_file()]
+    files, other = [], []
+    for path in map(Path, names):
+        if path.name.lower().endswith(SUFFIXES) and path.is_file():
+            files.append(path)
+        else:
+            other.append(path.relative_to(data).as_posix())
     if not files:
-        raise InputError(f"{data}: no audio; give {ACCEPTED}")
-    taken = {str(path) for path in files}
-    other = [Path(name).relative_to(data).as_posix() for name in names if name not in taken]
+        unfinished = any(OWN.fullmatch(name) for name in other)
+        hint = "a preparation that did not finish: run it again" if unfinished else f"give {ACCEPTED}"
+        raise InputError(f"{data}: no audio; {hint}")
     skip = settings.damaged == "skip"
-    return Preparation(data, files, other, folder, settings.sample_rate, skip, workers, say).run()
+    return Preparation(data, files, other, folder, settings.sample_rate, skip, workers, say, replace).run()
 
 
 def described(prepared: Prepared) -> Iterator[str]:
@@ -126,12 +141,12 @@ def left_out(prepared: Prepared) -> Iterator[str]:
     not_audio = sorted([*prepared.other, *(name for shard in prepared.shards for name in shard.not_audio)])
     damaged = sorted(reason for shard in prepared.shards for reason in shard.damaged)
     if not_audio:
-        yield some(not_audio, "that are no audio")
+        yield left_out_as("no audio of a kind that is read", not_audio)
     if damaged:
-        yield some(damaged, "that are damaged")
+        yield left_out_as("damaged", damaged)
 
 
-def some(names: list[str], what: str) -> str:
+def left_out_as(what: str, names: list[str]) -> str:
     """A line on files that were left out, with the first names."""
     shown = ", ".join(names[:3]).encode(errors="backslashreplace").decode()  # what is not UTF-8 cannot be printed
-    return f"{len(names):,} files {what} left out ({shown}{', ..' if len(names) > 3 else ''})"
+    return f"left out as {what}: {len(names):,} ({shown}{', ..' if len(names) > 3 else ''})"

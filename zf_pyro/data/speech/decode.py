@@ -24,7 +24,10 @@ SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".sph", ".nist", "
 """Of names, in any case; what a file really is, its content tells."""
 
 BLOCK = 1 << 17
-"""Samples of each channel read at once."""
+"""Samples read at once, of all channels."""
+
+_SLOWEST, _FASTEST = 1_000, 1_000_000
+"""Samples a second that a file may have."""
 
 LOUDEST = 32_767
 
@@ -80,14 +83,19 @@ class Recording:
         """
         with opened(self.path) as file:
             self.source_rate, self.channels = file.samplerate, file.channels
+            if not _SLOWEST <= self.source_rate <= _FASTEST:
+                raise DamagedAudioError(
+                    f"{self.path}: {self.source_rate:,} samples a second by its header; write it again"
+                )
             resample = resampler(self.source_rate, self.rate)
             read = 0
             for block in raw_blocks(file, self.path):
-                if not (finite := np.isfinite(block)).all():
-                    place = read + int(np.argmin(finite.all(1)))
+                mono = block.mean(1)
+                if not (finite := np.isfinite(mono)).all():
+                    place = read + int(np.argmin(finite))
                     raise DamagedAudioError(f"{self.path}: NaN or infinity at sample {place:,}; write it again")
                 read += len(block)
-                yield self.rounded(resample(block.mean(1), False))
+                yield self.rounded(resample(mono, False))
             require_whole(file, self.path, read)
             yield self.rounded(resample(np.zeros(0, np.float32), True))
 
@@ -146,7 +154,7 @@ def opened(path: Path) -> Any:
 
 def raw_blocks(file: Any, path: Path) -> Iterator[np.ndarray]:
     """The samples of an open file from -1 to 1, (n, channels), until no more come."""
-    buffer = np.empty((BLOCK, file.channels), np.float32)
+    buffer = np.empty((max(1, BLOCK // file.channels), file.channels), np.float32)
     # A file that can seek does so after every read, to where it is; mp3 then lacks what is decoded from frames before.
     file.seekable = lambda: False
     while True:
@@ -154,6 +162,10 @@ def raw_blocks(file: Any, path: Path) -> Iterator[np.ndarray]:
             # Its methods that return arrays stop at the length that the header promises, and so hide a missing end.
             count = file.buffer_read_into(buffer, "float32")
         except library("soundfile").SoundFileError as error:
+            if file.format == "FLAC" and file.frames > 1 << 62:
+                raise DamagedAudioError(
+                    f"{path}: its header does not say how long it is, which libsndfile needs to know; encode it again"
+                ) from error
             reason = str(error).removeprefix("Error : ").rstrip(".")
             raise DamagedAudioError(f"{path}: truncated or damaged ({reason}); get it again") from error
         if not count:

@@ -35,8 +35,8 @@ Members = dict[str, list[int]]
 def load_audio(data: Path, settings: SpeechSettings, *, say: Callable[[str], None], named: bool = True) -> Corpus:
     """An audiobook, or any folder of audio, split by file.
 
-    Where folders have the names of splits, a test split among them, they are those splits; else the files are ranked
-    by a hash of their content, and the ranking is cut.
+    Where a folder is named as a validation or test split, all are to be of a split; else the files are ranked by a hash
+    of their content, and the ranking is cut.
 
     Args:
         data: a folder of audio or of prepared audio.
@@ -49,12 +49,14 @@ def load_audio(data: Path, settings: SpeechSettings, *, say: Callable[[str], Non
     """
     found = collect(data, settings, say)
     order = ranking((piece.sha256.encode() for piece in found.pieces), settings.split_seed)
-    names = [PurePosixPath(found.pieces[i].name) for i in order]
-    official = [split_of(name.parent) for name in names]
-    if not named or "test" not in official:
+    folders = [found.pieces[i].name.rpartition("/")[0] for i in order]
+    splits_of = {folder: split_of(PurePosixPath(folder)) for folder in set(folders)}
+    official = [splits_of[folder] if named else None for folder in folders]
+    if not {"valid", "test"} & set(official):  # a folder named "train" alone says nothing of the others
         official = [None] * len(order)
     if (odd := one_without(official)) is not None:
-        raise InputError(f"{data}: {names[odd]} is in no folder named train, valid or test, while other recordings are")
+        name = found.pieces[order[odd]].name
+        raise InputError(f"{data}: {name} is in no folder named train, valid or test, while other recordings are")
     members = assign(official, settings, str(data), "recordings")
     splits = {name: sorted(order[i] for i in chosen) for name, chosen in members.items()}
     about = f"{described(found, splits, settings)} recordings"
@@ -128,9 +130,12 @@ def corpus(
     if not std:
         raise InputError(f"{data}: the training recordings are silent: all their samples are equal")
     parts = {name: cut_split(name, found, splits[name], settings, mean, std) for name in SPLITS}
-    remarks = [*remarks, *cut_off(found, splits, parts)]
+    if settings.full_rows:
+        remarks = [*remarks, *cut_off(found, splits, parts)]
     if empty := [name for name in SPLITS if not len(parts[name].lengths)]:
-        raise InputError(f"{data}: no row of full length in the {empty[0]} split; take shorter ones")
+        raise InputError(
+            f"{data}: no full row in the {empty[0]} split; lower chunk_length or evaluation_length, or full_rows=false"
+        )
     return Corpus(
         observation=Observation(
             "gaussian",

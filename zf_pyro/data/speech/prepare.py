@@ -1,7 +1,7 @@
 """Makes a folder of prepared audio, in parallel, and goes on where an earlier attempt stopped.
 
-A shard is written under another name, flushed and renamed: no half of one is ever found. Which files stand together
-depends on their names alone, so that replacing, adding or removing one concerns one shard.
+A shard is written under another name, flushed and renamed: no half of one is ever found. Whether a file is the last of
+its shard depends on its own name and size, so that replacing, adding or removing one concerns a shard or two.
 """
 
 from __future__ import annotations
@@ -9,14 +9,13 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import math
 import os
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,15 +23,26 @@ import numpy as np
 
 from zf_pyro.data.cache import source_key
 from zf_pyro.data.reading import readable
-from zf_pyro.data.speech.decode import DamagedAudioError, NotAudioError, Recording
-from zf_pyro.data.speech.shards import FORMAT, KEY, MANIFEST, OWN, Piece, Prepared, Shard, as_shard, json_of, matches
+from zf_pyro.data.speech.decode import DamagedAudioError, NotAudioError, Recording, library
+from zf_pyro.data.speech.shards import (
+    FORMAT,
+    KEY,
+    MANIFEST,
+    OWN,
+    Piece,
+    Prepared,
+    Shard,
+    finished,
+    is_prepared,
+    write_manifest,
+)
 from zf_pyro.data.speech.waveforms import SAMPLE
 from zf_pyro.errors import InputError
 from zf_pyro.files import explained, sha256_of, write_atomically, write_text
 from zf_pyro.progress import progress
 
-SHARD_BYTES = 1 << 25
-"""Of source files that go into a shard, about; fewer where there is little, so that every core has some."""
+SHARD_BYTES = 1 << 23
+"""Of source files that go into a shard, about."""
 
 LOCK = ".lock"
 
@@ -50,6 +60,7 @@ class Preparation:
         skip_damaged: leave damaged files out, instead of refusing them all at the end.
         workers: threads, 0 for one a core; the libraries that read audio run beside each other in them.
         say: is told what a user should know.
+        replace: whether the folder may hold shards of other files alone, which then go.
     """
 
     source: Path
@@ -60,6 +71,7 @@ class Preparation:
     skip_damaged: bool = False
     workers: int = 0
     say: Callable[[str], None] = lambda line: None
+    replace: bool = False
     stopped: threading.Event = field(default_factory=threading.Event)
 
     def run(self) -> Prepared:
@@ -72,14 +84,14 @@ class Preparation:
         require_usable(self.folder)
         with explained(f"cannot write into {self.folder}"):
             self.folder.mkdir(parents=True, exist_ok=True)
-            with locked(self.folder):
+            with locked(self.folder, self.say):
                 known = finished(self.folder)
                 for leftover in self.folder.glob("*.tmp"):
                     leftover.unlink()
                 shards = self.make(known)
                 self.refuse_damaged(shards)
                 prepared = Prepared(self.folder, self.rate, shards, list(self.other))
-                self.finish(prepared)
+                write_manifest(prepared)
         return prepared
 
     def make(self, known: dict[str, Shard]) -> list[Shard]:
@@ -87,6 +99,13 @@ class Preparation:
         groups = self.groups()
         missing = {key: group for key, group in groups.items() if key not in known}
         shards = [known[key] for key in groups if key in known]
+        if known and not shards and not self.replace:
+            raise InputError(
+                f"{self.folder} holds audio prepared from other files, or at another rate; choose another folder"
+            )
+        held = {piece.name for shard in known.values() for piece in shard.pieces}
+        if gone := held.difference(map(self.name, self.files)):
+            self.say(f"No longer in {self.source}, and removed from {self.folder}: {len(gone):,} recordings")
         if missing:
             self.say(f"Preparing {sum(map(len, missing.values())):,} audio files; the outcome is kept in {self.folder}")
             shards += self.made(missing)
@@ -111,16 +130,16 @@ class Preparation:
 
     def groups(self) -> dict[str, list[Path]]:
         """The files of each shard, by its key."""
+        made_with = [FORMAT, self.rate, library("soundfile").__libsndfile_version__]
         found: dict[str, list[Path]] = {}
         group: list[Path] = []
         with readable(self.source):
-            size = sum(os.stat(path).st_size for path in self.files)
-            together = len(self.files) * min(1 / 16, SHARD_BYTES / max(1, size))
-            border = 1 << max(0, round(math.log2(max(1, together))))
             for path in self.files:
                 group.append(path)
-                if zlib.crc32(os.fsencode(self.name(path))) % border == 0 or path == self.files[-1]:
-                    found[source_key(self.source, group, [FORMAT, self.rate])[:KEY]] = group
+                # Of a file alone, so that another one more or less leaves most shards as they are.
+                drawn = zlib.crc32(os.fsencode(self.name(path))) / 2**32
+                if drawn * SHARD_BYTES < max(1, os.stat(path).st_size) or path == self.files[-1]:
+                    found[source_key(self.source, group, made_with)[:KEY]] = group
                     group = []
         return found
 
@@ -134,7 +153,7 @@ class Preparation:
         path = shard.path(self.folder)
         write_atomically(path, lambda output: self.fill(shard, output, files))
         shard.changed = os.stat(path).st_mtime_ns
-        write_text(self.folder / f"{key}.json", json.dumps(asdict(shard)))
+        write_text(self.folder / f"{key}.json", json.dumps(shard.entry()))
         return shard
 
     def fill(self, shard: Shard, output: BinaryIO, files: list[Path]) -> None:
@@ -187,31 +206,6 @@ class Preparation:
             more = f" (and {len(damaged) - 3:,} more damaged files)" if len(damaged) > 3 else ""
             raise InputError(f"{'; '.join(sorted(damaged)[:3])}{more}; --set damaged=skip leaves them out")
 
-    def finish(self, prepared: Prepared) -> None:
-        """Write the manifest, and remove what it does not name."""
-        table = {"format": FORMAT, "rate": self.rate, "shards": [asdict(shard) for shard in prepared.shards]}
-        text = json.dumps({**table, "other": prepared.other})
-        manifest = self.folder / MANIFEST
-        if not (manifest.is_file() and manifest.read_text(encoding="utf-8") == text):
-            write_text(manifest, text)
-        kept = {shard.path(self.folder) for shard in prepared.shards}
-        for path in self.folder.iterdir():
-            if OWN.fullmatch(path.name) and path not in kept:
-                path.unlink()
-
-
-def finished(folder: Path) -> dict[str, Shard]:
-    """The finished shards of a folder by key: those of its manifest and those with a note, whose files are right."""
-    found: dict[str, Shard] = {}
-    for path in folder.glob("*.json"):
-        table = json_of(path)
-        try:
-            shards = [as_shard(each) for each in (table["shards"] if path.name == MANIFEST else [table])]
-        except (KeyError, TypeError, AttributeError):
-            continue
-        found |= {shard.key: shard for shard in shards if matches(shard, folder)}
-    return found
-
 
 def require_usable(folder: Path) -> None:
     """Refuse a folder, before it is written into, that holds something else than prepared audio.
@@ -225,15 +219,18 @@ def require_usable(folder: Path) -> None:
         if not folder.is_dir():
             raise InputError(f"{folder} is a file; --to names a folder")
         strange = sorted(path.name for path in folder.iterdir() if not OWN.fullmatch(path.name))
-        if MANIFEST in strange and json_of(folder / MANIFEST).get("format") == FORMAT:
-            strange.remove(MANIFEST)
-        if strange := [name for name in strange if name != LOCK]:
+        known = {LOCK, MANIFEST} if is_prepared(folder) else {LOCK}
+        if strange := [name for name in strange if name not in known]:
             raise InputError(f"{folder} holds {strange[0]!r}, which is no prepared audio; choose another folder")
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
     """Wait until no other process prepares into a folder, and keep others waiting."""
-    with (folder / LOCK).open("wb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with (folder / LOCK).open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"Another process prepares into {folder}; waiting for it")
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,11 +22,15 @@ from typing import Any, NamedTuple
 from zf_pyro.data.reading import readable
 from zf_pyro.data.speech.waveforms import SAMPLE
 from zf_pyro.errors import InputError
-from zf_pyro.files import sha256_of
+from zf_pyro.files import sha256_of, write_text
+from zf_pyro.progress import progress
 
 MANIFEST = "manifest.json"
 FORMAT = "zf_pyro audio 1"
 """To be raised with every change of what a prepared folder holds, or of how audio is read."""
+
+_BEGINNING = b'{"format": "zf_pyro audio '
+"""Of a manifest: other data, too, may come with a file of that name."""
 
 KEY = 24
 """Letters of a shard's key."""
@@ -72,6 +77,10 @@ class Shard:
     damaged: list[str] = field(default_factory=list)
     """What is wrong with each damaged file that was left out."""
 
+    def entry(self) -> dict[str, Any]:
+        """Its entry in the manifest."""
+        return {**vars(self), "pieces": [vars(piece) for piece in self.pieces]}
+
     def path(self, folder: Path) -> Path:
         """Of the samples."""
         return folder / f"{self.key}.pcm"
@@ -94,8 +103,12 @@ class Prepared(NamedTuple):
 
 
 def is_prepared(folder: Path) -> bool:
-    """Whether a folder is one that `prepare_audio` finished."""
-    return os.path.isfile(folder / MANIFEST)
+    """Whether a folder is one that `prepare_audio` finished, by this version or another."""
+    try:
+        with (folder / MANIFEST).open("rb") as file:
+            return file.read(len(_BEGINNING)) == _BEGINNING
+    except OSError:
+        return False
 
 
 def open_prepared(folder: Path, rate: int) -> Prepared:
@@ -116,7 +129,7 @@ def open_prepared(folder: Path, rate: int) -> Prepared:
         raise InputError(f"{folder}: prepared by another version of zf_pyro; prepare it again")
     if prepared.rate != rate:
         raise InputError(f"{folder}: prepared at {prepared.rate} samples a second, not sample_rate = {rate}")
-    for shard in prepared.shards:
+    for shard in progress(prepared.shards, desc="Checking", unit=" shards", delay=5):
         if not matches(shard, folder):
             raise InputError(
                 f"{shard.path(folder)}: gone, or does not match its checksum; prepare the data again, "
@@ -127,7 +140,10 @@ def open_prepared(folder: Path, rate: int) -> Prepared:
 
 def as_shard(table: dict[str, Any]) -> Shard:
     """A shard from its entry."""
-    return Shard(**{**table, "pieces": [Piece(**piece) for piece in table["pieces"]]})
+    shard = Shard(**{**table, "pieces": [Piece(**piece) for piece in table["pieces"]]})
+    if not all(0 <= piece.start <= piece.start + piece.samples <= shard.samples for piece in shard.pieces):
+        raise ValueError(f"a recording outside its shard {shard.key}")
+    return shard
 
 
 def matches(shard: Shard, folder: Path) -> bool:
@@ -137,9 +153,45 @@ def matches(shard: Shard, folder: Path) -> bool:
         state = os.stat(path)
         if state.st_size != shard.samples * SAMPLE.itemsize:
             return False
-        return state.st_mtime_ns == shard.changed or sha256_of(path) == shard.sha256
+        if state.st_mtime_ns == shard.changed:
+            return True
+        if sha256_of(path) != shard.sha256:
+            return False
     except OSError:
         return False
+    with suppress(OSError):  # so that a copy is not read through every time
+        os.utime(path, ns=(state.st_atime_ns, shard.changed))
+    return True
+
+
+def write_manifest(prepared: Prepared) -> None:
+    """Write the manifest, where it is not there yet, and remove shards and notes that it does not name.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    table = {"format": FORMAT, "rate": prepared.rate, "shards": [shard.entry() for shard in prepared.shards]}
+    text = json.dumps({**table, "other": prepared.other})
+    manifest = prepared.folder / MANIFEST
+    if not (manifest.is_file() and manifest.read_text(encoding="utf-8") == text):
+        write_text(manifest, text)
+    kept = {shard.path(prepared.folder) for shard in prepared.shards}
+    for path in prepared.folder.iterdir():
+        if OWN.fullmatch(path.name) and path not in kept:
+            path.unlink()
+
+
+def finished(folder: Path) -> dict[str, Shard]:
+    """The finished shards of a folder by key: those of its manifest and those with a note, whose files are right."""
+    found: dict[str, Shard] = {}
+    for path in folder.glob("*.json"):
+        table = json_of(path)
+        try:
+            shards = [as_shard(each) for each in (table["shards"] if path.name == MANIFEST else [table])]
+        except (KeyError, TypeError, AttributeError, ValueError):
+            continue
+        found |= {shard.key: shard for shard in shards if matches(shard, folder)}
+    return found
 
 
 def json_of(path: Path) -> dict[str, Any]:
