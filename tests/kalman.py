@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from zf_pyro import (
     BackwardEncoder,
-    BackwardGuide,
     Conditional,
     Context,
     DiagonalGaussian,
+    Guide,
     SequenceBatch,
     StochasticRNN,
     ZForcingELBO,
@@ -60,7 +60,7 @@ class Linear(Conditional):
         return dist.Normal(self.gather(context) @ self.weight.T, self.scale).to_event(1)
 
 
-def linear_pair() -> tuple[StochasticRNN, BackwardGuide]:
+def linear_pair() -> tuple[StochasticRNN, Guide]:
     """The model, two-dimensional in h, z and x, and an untrained guide whose posterior is linear in h and b."""
     torch.manual_seed(0)
     prior = Linear("hidden", [[0.5, 0.0], [0.2, -0.3]], 0.8)
@@ -69,7 +69,7 @@ def linear_pair() -> tuple[StochasticRNN, BackwardGuide]:
     encoder = BackwardEncoder(2, 16)
     posterior = DiagonalGaussian({"hidden": HIDDEN, "encoding": 16}, 2)
     auxiliary = DiagonalGaussian({"latent": 2}, 16, mean="tanh")
-    return model, BackwardGuide(model, encoder, posterior, auxiliary=auxiliary).double()
+    return model, Guide(model, encoder, posterior, auxiliary=auxiliary).double()
 
 
 def generate(
@@ -85,7 +85,7 @@ def generate(
     return SequenceBatch(torch.cat([start.inputs, targets[:-1]]), targets, mask)
 
 
-def train_guide(model: StochasticRNN, guide: BackwardGuide, steps: int = 400) -> None:
+def train_guide(model: StochasticRNN, guide: Guide, steps: int = 400) -> None:
     """Fit the guide, and only it, to fresh sequences of the model."""
     optimizer = torch.optim.Adam(guide.parameters(), lr=0.02)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)

@@ -11,7 +11,7 @@ from pyro import poutine
 from tests.kalman import exact_log_likelihood, generate, linear_pair, train_guide
 from tests.test_objectives import Exploding
 from tests.tiny import padded, tiny_batch, tiny_pair
-from zf_pyro import BackwardGuide, DiagonalGaussian, InputError, ZForcingELBO, estimate_bound, importance_weights
+from zf_pyro import DiagonalGaussian, Guide, InputError, ZForcingELBO, estimate_bound, importance_weights
 from zf_pyro.bounds import Bound, standard_error
 from zf_pyro.noise import noise
 from zf_pyro.scopes import local_parameters
@@ -148,7 +148,7 @@ def test_evaluation_does_not_run_the_terms_of_training():
     expected = estimate_bound(model, guide, [tiny_batch()], 4)
     guide.auxiliary, guide.backward = Exploding("latent"), Exploding("encoding")
     assert estimate_bound(model, guide, [tiny_batch()], 4) == expected
-    bare = BackwardGuide(model, guide.encoder, guide.posterior, name="bare")
+    bare = Guide(model, guide.encoder, guide.posterior, name="bare")
     assert estimate_bound(model, bare, [tiny_batch()], 4) == expected
     assert model.training
     assert guide.training

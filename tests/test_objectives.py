@@ -11,7 +11,7 @@ from pyro.infer import SVI, TraceMeanField_ELBO
 from torch import nn
 
 from tests.tiny import all_parameters, tiny_batch, tiny_pair
-from zf_pyro import BackwardGuide, Conditional, Context, LinearSchedule, ZForcingELBO
+from zf_pyro import Conditional, Context, Guide, LinearSchedule, ZForcingELBO
 from zf_pyro.objectives import Terms
 from zf_pyro.scopes import local_parameters
 from zf_pyro.terms import AUXILIARY, BACKWARD, skip_terms
@@ -169,7 +169,7 @@ def test_a_term_of_weight_zero_is_not_evaluated():
 @pytest.mark.parametrize("name", ["alpha", "beta"])
 def test_a_weight_without_its_term_is_refused(name):
     model, guide = tiny_pair()
-    bare = BackwardGuide(model, guide.encoder, guide.posterior)
+    bare = Guide(model, guide.encoder, guide.posterior)
     with pytest.raises(ValueError, match=f"{name} is 0.5, but the guide has no"):
         ZForcingELBO(**{name: 0.5}).loss(model, bare, tiny_batch())
 

@@ -60,7 +60,7 @@ def test_the_transition_is_an_lstm():
     ours.from_input.bias.data = torch.randn(16)
     cell.bias_ih.data, cell.bias_hh.data = ours.from_input.bias.data, torch.zeros(16)
     state = ours.initial(6)
-    expected = tuple(state)
+    expected = state.hidden, state.cell
     for _ in range(3):
         u, z = torch.randn(6, 3), torch.randn(6, 2)
         context = ours.predict(state, ours.prepare(u))
@@ -86,7 +86,7 @@ def test_the_transition_takes_particles_in_front():
 def test_preparing_all_steps_is_preparing_each():
     transition = LSTMTransition(3, 2, 4)
     u, z, h = torch.randn(5, 6, 3), torch.randn(5, 6, 2), torch.randn(5, 6, 4)
-    prepared = list(transition.over_steps(u))
+    prepared = list(transition.over_steps(u, transition.known(u)))
     assert len(prepared) == 5
     for t, each in enumerate(prepared):
         alone = transition.prepare(u[t])

@@ -16,9 +16,9 @@ from torch import nn
 from tests.kalman import generate, linear_pair
 from tests.tiny import SIZES, all_parameters, tiny_batch, tiny_pair
 from zf_pyro import (
-    BackwardGuide,
     Conditional,
     DiagonalGaussian,
+    Guide,
     SequenceBatch,
     StochasticRNN,
     ZForcingELBO,
@@ -610,7 +610,7 @@ def test_predictive_draws_from_the_posterior(parallel):
 
 def test_the_terms_of_the_guide_stay_unseen_by_stock_objectives():
     model, guide = tiny_pair()
-    bare = BackwardGuide(model, guide.encoder, guide.posterior, name="bare")
+    bare = Guide(model, guide.encoder, guide.posterior, name="bare")
     losses = []
     for each in (guide, bare):
         pyro.set_rng_seed(1)

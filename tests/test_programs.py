@@ -7,7 +7,7 @@ from pyro import poutine
 from pyro.infer import SVI, Predictive, Trace_ELBO, TraceMeanField_ELBO
 
 from tests.tiny import VOCABULARY, all_parameters, tiny_batch, tiny_pair
-from zf_pyro import BackwardGuide, SequenceBatch, ZForcingELBO
+from zf_pyro import Guide, SequenceBatch, ZForcingELBO
 from zf_pyro.scopes import evaluating, local_parameters
 
 
@@ -75,7 +75,7 @@ def test_objectives_run_with_particles_dropout_and_a_finite_gradient(objective, 
 @pytest.mark.parametrize("objective", [Trace_ELBO, TraceMeanField_ELBO])
 def test_stock_objectives_do_not_see_the_terms_of_the_guide(objective):
     model, guide = tiny_pair()
-    bare = BackwardGuide(model, guide.encoder, guide.posterior, name="bare")
+    bare = Guide(model, guide.encoder, guide.posterior, name="bare")
     losses = []
     for each in (guide, bare):
         pyro.set_rng_seed(1)
@@ -107,7 +107,7 @@ def test_two_guides_on_one_used_model_train_apart():
     model, first = tiny_pair(seed=0)
     SVI(model, first, pyro.optim.Adam({"lr": 0.01}), ZForcingELBO(0.1, 0.1)).step(tiny_batch())
     _, other = tiny_pair(seed=1)
-    second = BackwardGuide(
+    second = Guide(
         model, other.encoder, other.posterior, auxiliary=other.auxiliary, backward=other.backward, name="second"
     )
     kept = {name: p.detach().clone() for name, p in first.named_parameters()}

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from zf_pyro import BackwardGuide, SequenceBatch, StochasticRNN
+from zf_pyro import Guide, SequenceBatch, StochasticRNN
 from zf_pyro.build import build
 from zf_pyro.config import ModelConfig
 from zf_pyro.data.corpus import Observation
@@ -14,7 +14,7 @@ SIZES = {"embedding_size": 6, "hidden_size": 8, "latent_size": 3, "mlp_size": 5}
 
 def tiny_pair(
     seed: int = 0, dtype: torch.dtype = torch.float64, input_dropout: float = 0.0, **options: object
-) -> tuple[StochasticRNN, BackwardGuide]:
+) -> tuple[StochasticRNN, Guide]:
     """A text model of a few hundred parameters and its guide, larger weights than at initialisation."""
     torch.manual_seed(seed)
     config = ModelConfig(**SIZES, input_dropout=input_dropout, **options)  # type: ignore[arg-type]

@@ -3,31 +3,60 @@
 from zf_pyro.bounds import Bound, estimate_bound, importance_weights
 from zf_pyro.conditionals import Bernoulli, Categorical, Conditional, Context, DiagonalGaussian
 from zf_pyro.data.batch import SequenceBatch
-from zf_pyro.encoders import BackwardEncoder
+from zf_pyro.encoders import BackwardEncoder, BidirectionalEncoder, Encoder, ForwardEncoder, TargetEncoder
 from zf_pyro.errors import InputError
-from zf_pyro.guides import BackwardGuide
+from zf_pyro.flows import CouplingFlow
+from zf_pyro.guides import Guide
 from zf_pyro.model import StochasticRNN
 from zf_pyro.objectives import Terms, ZForcingELBO
+from zf_pyro.posteriors import PriorPosterior, ResidualGaussian
+from zf_pyro.priors import GatedTransition, GaussianMixture, StandardNormal
 from zf_pyro.runs import LoadedRun, load
 from zf_pyro.schedules import LinearSchedule
-from zf_pyro.transitions import LSTMTransition
+from zf_pyro.transitions import (
+    DelayedTransition,
+    DeterministicTransition,
+    GRUTransition,
+    LayerNormLSTMTransition,
+    LSTMTransition,
+    MarkovTransition,
+    StackedTransition,
+    Transition,
+)
 
 __all__ = [
     "BackwardEncoder",
-    "BackwardGuide",
     "Bernoulli",
+    "BidirectionalEncoder",
     "Bound",
     "Categorical",
     "Conditional",
     "Context",
+    "CouplingFlow",
+    "DelayedTransition",
+    "DeterministicTransition",
     "DiagonalGaussian",
+    "Encoder",
+    "ForwardEncoder",
+    "GRUTransition",
+    "GatedTransition",
+    "GaussianMixture",
+    "Guide",
     "InputError",
     "LSTMTransition",
+    "LayerNormLSTMTransition",
     "LinearSchedule",
     "LoadedRun",
+    "MarkovTransition",
+    "PriorPosterior",
+    "ResidualGaussian",
     "SequenceBatch",
+    "StackedTransition",
+    "StandardNormal",
     "StochasticRNN",
+    "TargetEncoder",
     "Terms",
+    "Transition",
     "ZForcingELBO",
     "estimate_bound",
     "importance_weights",

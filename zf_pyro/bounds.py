@@ -13,7 +13,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import pyro
 import torch
@@ -23,7 +24,7 @@ from torch import Tensor
 
 from zf_pyro.data.batch import MAX_STEPS, SequenceBatch
 from zf_pyro.errors import InputError
-from zf_pyro.guides import BackwardGuide
+from zf_pyro.guides import Guide
 from zf_pyro.model import StochasticRNN
 from zf_pyro.objectives import Site, log_prob, stochastic_sites
 from zf_pyro.paths import Form, PathDistribution
@@ -33,6 +34,10 @@ from zf_pyro.terms import AUXILIARY, BACKWARD, skip_terms
 
 MAX_ROWS = 256
 """Particles times sequences scored at once, or one particle of a larger batch: it bounds the memory, whatever K."""
+
+
+Program = Callable[..., Any]
+"""A Pyro program of a batch: a `Guide`, or a function of a user's own."""
 
 
 class Weights(NamedTuple):
@@ -74,7 +79,7 @@ class Bound:
 
 def importance_weights(
     model: StochasticRNN,
-    guide: BackwardGuide,
+    guide: Program,
     batch: SequenceBatch,
     num_particles: int,
     max_rows: int = MAX_ROWS,
@@ -86,6 +91,9 @@ def importance_weights(
     fold them into their rows. They come in chunks of at most `max_rows` rows and `MAX_STEPS` steps in all of them,
     which bounds the memory.
 
+    A guide may be any Pyro program: it is called as ``guide(batch)`` in the step form, and as
+    ``guide(batch, form="path")`` in the path form.
+
     Raises:
         InputError: `num_particles` is below 1.
     """
@@ -94,26 +102,20 @@ def importance_weights(
     rows = min(max_rows, MAX_STEPS // max(1, batch.num_steps))
     chunk = max(1, rows // batch.num_sequences)
     with evaluating(model, guide), skip_terms(AUXILIARY, BACKWARD):
-        encoding = guide.encode(batch)
+        program = partial(guide, encoding=guide.encode(batch)) if isinstance(guide, Guide) else guide
         chunks = [
-            weigh(model, guide, batch, encoding, min(chunk, num_particles - start), form)
+            weigh(model, program, batch, min(chunk, num_particles - start), form)
             for start in range(0, num_particles, chunk)
         ]
     return Weights(*(torch.cat(parts) for parts in zip(*chunks, strict=True)))
 
 
-def weigh(
-    model: StochasticRNN,
-    guide: BackwardGuide,
-    batch: SequenceBatch,
-    encoding: Tensor,
-    num_particles: int,
-    form: Form,
-) -> Weights:
+def weigh(model: StochasticRNN, guide: Program, batch: SequenceBatch, num_particles: int, form: Form) -> Weights:
     """Importance weights of one chunk of particles."""
+    options: dict[str, Any] = {} if form == "step" else {"form": form}
     with pyro.plate("particles", num_particles, dim=-2):
-        guide_trace = poutine.trace(guide).get_trace(batch, encoding, form=form)
-        model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(batch, form=form)
+        guide_trace = poutine.trace(guide).get_trace(batch, **options)
+        model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(batch, **options)
     posterior = sum_log_probs(guide_trace, lambda name: name in model_trace.nodes)
     prior = sum_log_probs(model_trace, lambda name: name in guide_trace.nodes)
     likelihood = sum_log_probs(model_trace, lambda name: name not in guide_trace.nodes)
@@ -142,7 +144,7 @@ def precise_log_prob(site: Site) -> Tensor:
 
 def estimate_bound(
     model: StochasticRNN,
-    guide: BackwardGuide,
+    guide: Program,
     batches: Iterable[SequenceBatch],
     num_particles: int,
     *,

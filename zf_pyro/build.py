@@ -2,101 +2,232 @@
 
 from __future__ import annotations
 
+from functools import partial
 from math import sqrt
+from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from zf_pyro.conditionals import Bernoulli, Categorical, ClippedLeakyReLU, Conditional, DiagonalGaussian
 from zf_pyro.config import ModelConfig
 from zf_pyro.data.corpus import Observation
-from zf_pyro.encoders import BackwardEncoder
-from zf_pyro.guides import BackwardGuide
+from zf_pyro.encoders import BackwardEncoder, BidirectionalEncoder, Encoder, ForwardEncoder, TargetEncoder
+from zf_pyro.flows import CouplingFlow
+from zf_pyro.guides import Guide
+from zf_pyro.imported import imported
 from zf_pyro.model import StochasticRNN
-from zf_pyro.transitions import LSTMTransition
+from zf_pyro.parts import FAMILIES, is_own
+from zf_pyro.posteriors import PriorPosterior, ResidualGaussian
+from zf_pyro.priors import GatedTransition, GaussianMixture, StandardNormal
+from zf_pyro.transitions import (
+    DelayedTransition,
+    DeterministicTransition,
+    GRUTransition,
+    LayerNormLSTMTransition,
+    LSTMTransition,
+    MarkovTransition,
+    StackedTransition,
+    Transition,
+)
 
 
-def build(config: ModelConfig, observation: Observation) -> tuple[StochasticRNN, BackwardGuide]:
-    """Z-Forcing over a kind of data, freshly initialised from PyTorch's random state.
+def build(config: ModelConfig, observation: Observation) -> tuple[StochasticRNN, Guide]:
+    """A model and its guide over a kind of data, freshly initialised from PyTorch's random state.
 
     Args:
-        config: sizes and numerics.
+        config: parts, sizes and numerics.
+        observation: what stands at a step of the data.
+
+    Raises:
+        InputError: a part of a user's own cannot be imported or made.
+    """
+    if is_own(config.family):
+        return imported(config.family, nn.Module)(config, observation)
+    return Builder(config, observation).build()
+
+
+class Unread(nn.Module):
+    """embed(u_t) of a model that reads no input: no units.
+
+    Args:
+        event_dim: dimensions of u_t at a step: 0 for a class, 1 for bits or real numbers.
+    """
+
+    def __init__(self, event_dim: int) -> None:
+        super().__init__()
+        self.event_dim = event_dim
+
+    def forward(self, u: Tensor) -> Tensor:
+        """(..., B, 0), from (..., B) or (..., B, D)."""
+        shape = u.shape[: u.dim() - self.event_dim]
+        return torch.empty(*shape, 0, device=u.device)
+
+
+class Builder:
+    """The parts of one model and its guide, each made when it is asked for.
+
+    Args:
+        config: parts, sizes and numerics.
         observation: what stands at a step of the data.
     """
-    embedded, hidden, latent, mlp = config.embedding_size, config.hidden_size, config.latent_size, config.mlp_size
-    activation = ClippedLeakyReLU(config.activation_slope, config.activation_bound)
 
-    def gaussian(sizes: dict[str, int]) -> Conditional:
-        return DiagonalGaussian(sizes, latent, hidden=mlp, clamp=config.parameter_clamp, activation=activation)
+    def __init__(self, config: ModelConfig, observation: Observation) -> None:
+        self.config, self.observation, self.parts = config, observation, config.parts
+        self.family = FAMILIES[self.parts.family]
+        self.activation = ClippedLeakyReLU(config.activation_slope, config.activation_bound)
+        self.latent = 0 if self.parts.family == "rnn" else config.latent_size
+        self.prior_reads = self.family.prior_reads + (("input",) if self.parts.prior == "learned-input" else ())
+        self.reads_input = self.parts.family != "dmm" or "input" in self.prior_reads
 
-    emission = (
-        build_output(config, observation, activation, {"feature": hidden, "input": embedded}, mlp)
-        if config.emission_skip
-        else build_output(config, observation, activation, {"feature": hidden})
-    )
-    model = StochasticRNN(
-        build_embedding(config, observation),
-        build_transition(config, activation),
-        gaussian({"hidden": hidden}),
-        emission,
-        input_dropout=config.input_dropout,
-    )
-    guide = BackwardGuide(
-        model,
-        BackwardEncoder(embedded, hidden, recurrent_init=config.recurrent_init),
-        gaussian({"hidden": hidden, "encoding": hidden}),
-        auxiliary=build_auxiliary(config, activation),
-        backward=build_output(config, observation, activation, {"encoding": hidden}),
-        embedding=None if config.share_embedding else build_embedding(config, observation),
-        detach_auxiliary_target=config.detach_auxiliary_target,
-    )
-    return model, guide
+    def build(self) -> tuple[StochasticRNN, Guide]:
+        """The model and its guide."""
+        emission = self.emission()
+        embedding = self.embedding() if self.reads_input else Unread(0 if self.observation.law == "categorical" else 1)
+        dropout = self.config.input_dropout if self.reads_input else 0.0
+        model = StochasticRNN(embedding, self.transition(), self.prior(), emission, input_dropout=dropout)
+        return model, self.guide(model)
 
+    def sizes(self, *fields: str) -> dict[str, int]:
+        """The fields of a context and their sizes."""
+        config = self.config
+        known = {"hidden": config.hidden_size, "latent": self.latent, "input": config.embedding_size}
+        return {name: known[name] for name in fields}
 
-def build_embedding(config: ModelConfig, observation: Observation) -> nn.Module:
-    """embed(u_t): a vector for each class, or a linear map of bits or real numbers."""
-    kind = nn.Embedding if observation.law == "categorical" else nn.Linear
-    return kind(observation.size, config.embedding_size)
+    @property
+    def perceptron(self) -> dict[str, Any]:
+        """What priors and posteriors are made with besides their sizes."""
+        config = self.config
+        return {"hidden": config.mlp_size, "clamp": config.parameter_clamp, "activation": self.activation}
 
+    def embedding(self) -> nn.Module:
+        """embed(u_t): a vector for each class, or a linear map of bits or real numbers."""
+        kind = nn.Embedding if self.observation.law == "categorical" else nn.Linear
+        return kind(self.observation.size, self.config.embedding_size)
 
-def build_output(
-    config: ModelConfig,
-    observation: Observation,
-    activation: nn.Module,
-    sizes: dict[str, int],
-    hidden: int | None = None,
-) -> Conditional:
-    """The law of an observation, from some fields and perhaps a hidden layer: an emission, or the backward model."""
-    if observation.law == "gaussian":
-        clamp = config.emission_clamp or None
-        return DiagonalGaussian(sizes, observation.size, hidden=hidden, clamp=clamp, activation=activation)
-    kind = Categorical if observation.law == "categorical" else Bernoulli
-    return kind(sizes, observation.size, hidden=hidden, activation=activation)
+    def emission(self) -> Conditional:
+        """p(x_t | feature_t): linear in h_t; with a hidden layer where it reads z_t, or a skip is asked for."""
+        hidden, latent, family = self.config.hidden_size, self.latent, self.parts.family
+        with_latent = {"vrnn": hidden + latent, "srnn": hidden + latent, "dmm": latent}
+        skip = self.config.emission_skip and family != "dmm"
+        sizes = {"feature": with_latent.get(family, hidden), **(self.sizes("input") if skip else {})}
+        return self.output(sizes, self.config.mlp_size if skip or family in with_latent else None)
 
+    def output(self, sizes: dict[str, int], hidden: int | None = None) -> Conditional:
+        """The law of an observation, from some fields and perhaps a hidden layer: of emission and backward model."""
+        size, options = self.observation.size, {"hidden": hidden, "activation": self.activation}
+        if self.observation.law == "gaussian":
+            return DiagonalGaussian(sizes, size, clamp=self.config.emission_clamp or None, **options)  # type: ignore[arg-type]
+        kind = Categorical if self.observation.law == "categorical" else Bernoulli
+        return kind(sizes, size, **options)  # type: ignore[arg-type]
 
-def build_transition(config: ModelConfig, activation: nn.Module) -> LSTMTransition:
-    """h_t from h_{t-1}, embed(u_t) and z_t."""
-    return LSTMTransition(
-        config.embedding_size,
-        config.latent_size,
-        config.hidden_size,
-        latent_hidden=config.mlp_size if config.transition_mlp else None,
-        recurrent_init=config.recurrent_init,
-        learn_initial_state=config.learn_initial_state,
-        activation=activation,
-    )
+    def transition(self) -> Transition:
+        """The deterministic recursion of the family."""
+        config, family = self.config, self.parts.family
+        if family == "dmm":
+            return MarkovTransition(self.latent, learn_initial_state=config.learn_initial_state)
+        if family in ("srnn", "rnn"):
+            return DeterministicTransition(
+                config.embedding_size,
+                self.latent,
+                config.hidden_size,
+                kind="gru" if self.parts.transition == "gru" else "lstm",
+                num_layers=config.num_layers,
+                recurrent_init=config.recurrent_init,
+                learn_initial_state=config.learn_initial_state,
+            )
+        first = self.recurrence(self.latent)
+        above = [self.recurrence(config.hidden_size, above=True) for _ in range(config.num_layers - 1)]
+        inner = StackedTransition([first, *above]) if above else first
+        return DelayedTransition(inner, self.latent) if family == "vrnn" else inner
 
+    def recurrence(self, latent: int, *, above: bool = False) -> Transition:
+        """A recurrent network that reads z_t, or in the layers above the first the feature below it."""
+        config, name = self.config, self.parts.transition
+        sizes = config.embedding_size, latent, config.hidden_size
+        if is_own(name):
+            return imported(name, Transition)(*sizes)
+        kind: Any = {"lstm": LSTMTransition, "gru": GRUTransition, "cond-ln": LayerNormLSTMTransition}[name]
+        layer = name == "cond-ln" or (config.transition_mlp and not above)
+        return kind(
+            *sizes,
+            latent_hidden=config.mlp_size if layer else None,
+            recurrent_init=config.recurrent_init,
+            learn_initial_state=config.learn_initial_state,
+            activation=self.activation,
+        )
 
-def build_auxiliary(config: ModelConfig, activation: nn.Module) -> Conditional:
-    """p(b_t | z_t), or p(b_t | z_t, h_{t-1})."""
-    sizes = {"latent": config.latent_size}
-    if config.auxiliary_reads == "latent+hidden":
-        sizes["hidden"] = config.hidden_size
-    return DiagonalGaussian(
-        sizes,
-        config.hidden_size,
-        hidden=config.mlp_size,
-        clamp=config.parameter_clamp,
-        mean=config.auxiliary_mean,
-        scale=sqrt(0.5) if config.auxiliary_loss == "squared-error" else None,
-        activation=activation,
-    )
+    def prior(self) -> Conditional:
+        """p(z_t | context_t)."""
+        config, name = self.config, self.parts.prior
+        sizes = self.sizes(*self.prior_reads)
+        options = self.perceptron
+        if is_own(name):
+            return imported(name, Conditional)(sizes, self.latent)
+        makers: dict[str, Any] = {
+            "learned": partial(DiagonalGaussian, sizes, **options),
+            "learned-input": partial(DiagonalGaussian, sizes, **options),
+            "standard-normal": StandardNormal,
+            "transition": partial(GatedTransition, **options),
+            "mixture": partial(GaussianMixture, sizes, components=config.mixture_components, **options),
+            "flow": partial(CouplingFlow, sizes, layers=config.flow_layers, **options),
+        }
+        return makers[name](self.latent)
+
+    def guide(self, model: StochasticRNN) -> Guide:
+        """The inference network."""
+        config, parts = self.config, self.parts
+        if is_own(parts.guide):
+            return imported(parts.guide, nn.Module)(model, config)
+        encoder = None if parts.posterior == "prior" else self.encoder()
+        posterior = self.posterior(encoder)
+        backward = encoder is not None and encoder.runs_backward
+        return Guide(
+            model,
+            encoder,
+            posterior,
+            auxiliary=self.auxiliary() if backward else None,
+            backward=self.output({"encoding": config.hidden_size}) if backward else None,
+            embedding=None if encoder is None or (config.share_embedding and self.reads_input) else self.embedding(),
+            detach_auxiliary_target=config.detach_auxiliary_target,
+            encoder_reads=self.encoder_reads,
+        )
+
+    @property
+    def encoder_reads(self) -> tuple[str, ...]:
+        """What stands beside the embedded targets: of srnn the states of its network, which no z has a say in."""
+        return ("hidden",) if self.parts.family == "srnn" else ()
+
+    def encoder(self) -> Encoder:
+        """What the posterior knows of the targets."""
+        config = self.config
+        inputs = config.embedding_size + sum(self.sizes(*self.encoder_reads).values())
+        if self.parts.encoder == "none":
+            return TargetEncoder(inputs)
+        kinds = {"backward": BackwardEncoder, "forward": ForwardEncoder, "bidirectional": BidirectionalEncoder}
+        return kinds[self.parts.encoder](inputs, config.hidden_size, recurrent_init=config.recurrent_init)
+
+    def posterior(self, encoder: Encoder | None) -> Conditional:
+        """q(z_t | context_t, e_t)."""
+        config, name = self.config, self.parts.posterior
+        if encoder is None:
+            return PriorPosterior()
+        fields = () if name == "mean-field" else self.family.posterior_reads
+        sizes = {**self.sizes(*fields), "encoding": encoder.size}
+        if name == "flow":
+            return CouplingFlow(sizes, self.latent, layers=config.flow_layers, **self.perceptron)
+        kind = ResidualGaussian if name == "residual" else DiagonalGaussian
+        return kind(sizes, self.latent, **self.perceptron)
+
+    def auxiliary(self) -> Conditional:
+        """p(b_t | z_t), or p(b_t | z_t, h_{t-1})."""
+        config = self.config
+        return DiagonalGaussian(
+            self.sizes("latent", *(["hidden"] if config.auxiliary_reads == "latent+hidden" else [])),
+            config.hidden_size,
+            hidden=config.mlp_size,
+            clamp=config.parameter_clamp,
+            mean=config.auxiliary_mean,
+            scale=sqrt(0.5) if config.auxiliary_loss == "squared-error" else None,
+            activation=self.activation,
+        )

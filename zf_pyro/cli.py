@@ -17,7 +17,7 @@ import torch
 from click.core import ParameterSource
 
 from zf_pyro import runs
-from zf_pyro.config import override
+from zf_pyro.config import Config, override
 from zf_pyro.data.datasets import DATASETS, require_source
 from zf_pyro.data.speech import SpeechSettings, described, is_prepared, prepare_audio
 from zf_pyro.errors import InputError
@@ -34,6 +34,8 @@ from zf_pyro.experiment import (
 )
 from zf_pyro.files import explained, require_writable
 from zf_pyro.options import configure, count_or_all, requested
+from zf_pyro.parts import FAMILIES
+from zf_pyro.parts import told as told_parts
 from zf_pyro.paths import Form
 from zf_pyro.presets import preset
 from zf_pyro.scopes import prepare_torch
@@ -115,6 +117,12 @@ def cli() -> None:
 @click.option("--device", default=None, help="auto, cpu, cuda or cuda:N [default: auto].")
 @click.option("--max-steps", type=click.IntRange(min=1), help="Updates at most.")
 @click.option("--epochs", type=int, help="Passes over the training split at most.")
+@click.option("--family", metavar="NAME", help=f"The generative model: {', '.join(FAMILIES)} [default: zforcing].")
+@click.option(
+    "--guide", metavar="NAME", help="The inference network; zf-pyro parts lists them [default: the family's]."
+)
+@click.option("--prior", metavar="NAME", help="The law of z_t, likewise.")
+@click.option("--transition", metavar="NAME", help="The recurrent network, likewise.")
 @click.option("--batch-size", type=int, help="Sequences an update.")
 @click.option("--alpha", type=float, help="Weight of the auxiliary term.")
 @click.option("--beta", type=float, help="Weight of the backward language model.")
@@ -135,7 +143,8 @@ def train(**options: Any) -> None:
     config = override(config, requested(options))
     config = replace(config, device=choose_device(config.device))
     click.echo(
-        f"Z-Forcing on {config.dataset}: preset {config.preset} ({chosen}), device {config.device}, seed {config.seed}"
+        f"{headline(config)} on {config.dataset}: preset {config.preset} ({chosen}), device {config.device}, "
+        f"seed {config.seed}"
     )
     if options["output"] is not None:
         runs.check_output(options["output"], force=options["force"])
@@ -189,6 +198,13 @@ def show_data(dataset: str, preset_name: str, png: Path | None, force: bool, **o
 
 
 @cli.command()
+def parts() -> None:
+    """List the families, guides, priors and transitions that a model can be put together from."""
+    for line in told_parts():
+        click.echo(line)
+
+
+@cli.command()
 @click.argument("run", type=FOLDER)
 @click.option("--num-particles", type=int, help="K of the importance-weighted bound [default: as the run did].")
 @click.option("--eval-sequences", metavar="N|all", help="Test sequences to score [default: as the run did].")
@@ -213,7 +229,7 @@ def evaluate(
 @cli.command()
 @click.option(
     "--sizes",
-    type=click.Choice(["speech", "text", "pixels", "text-softmax", "evaluation", "all"]),
+    type=click.Choice(["speech", "text", "pixels", "text-softmax", "evaluation", "families", "all"]),
     default="all",
     help="What to measure: training steps at some sizes, or the evaluation.",
 )
@@ -250,6 +266,15 @@ def carry_out(folder: Path, work: Callable[[], dict[str, Any]]) -> None:
             raise Interrupted("interrupted before anything was saved; start again") from stop
         raise Interrupted(f"interrupted and saved; go on with: python run.py --resume {folder}") from stop
     click.echo(f"Written: {folder}")
+
+
+def headline(config: Config) -> str:
+    """What a run is of: Z-Forcing, or the parts that were chosen instead, and the weights of the added terms."""
+    model, weights = config.model, config.objective
+    chosen = [f"{name} {getattr(model, name)}" for name in ("guide", "prior", "transition") if getattr(model, name)]
+    if model.family == "zforcing" and not chosen:
+        return "Z-Forcing"
+    return ", ".join([model.family, *chosen, f"alpha {weights.alpha:g}", f"beta {weights.beta:g}"])
 
 
 def free_picture(dataset: str, *, force: bool) -> Path:

@@ -27,10 +27,10 @@ class Context(NamedTuple):
 
     Attributes:
         hidden: h_{t-1}, (..., B, H).
-        latent: z_t for the auxiliary; for the prior and the posterior z_{t-1}, from a transition that keeps it, which
-            `LSTMTransition` does not, (..., B, Z).
+        latent: z_{t-1} for the prior and the posterior, z_t for the auxiliary, (..., B, Z).
         input: the embedding of u_t, (..., B, E).
         encoding: b_t, the state of the encoder, (..., B, H).
+        prior: p(z_t | context_t), for a posterior that starts from it.
         feature: what the transition hands to the emission, (..., B, F).
         prepared: what the transition computed for this step without any z; private to the transition.
     """
@@ -39,6 +39,7 @@ class Context(NamedTuple):
     latent: Tensor | None = None
     input: Tensor | None = None
     encoding: Tensor | None = None
+    prior: TorchDistribution | None = None
     feature: Tensor | None = None
     prepared: Any = None
 
@@ -46,6 +47,14 @@ class Context(NamedTuple):
 def present(context: Context) -> dict[str, Any]:
     """The fields of a context that are there."""
     return {name: field for name, field in context._asdict().items() if field is not None}
+
+
+def beside(fields: Sequence[Tensor]) -> Tensor:
+    """Fields (..., size) side by side in the last dimension, their leading dimensions broadcast."""
+    if len(fields) == 1:
+        return fields[0]
+    shape = torch.broadcast_shapes(*(field.shape[:-1] for field in fields))
+    return torch.cat([field.expand(*shape, field.shape[-1]) for field in fields], -1)
 
 
 class ClippedLeakyReLU(nn.Module):
@@ -129,10 +138,7 @@ class Conditional(nn.Module):
         for name, field in zip(names, fields, strict=True):
             if field is None:
                 raise ValueError(f"{type(self).__name__} reads {name!r}, which this model does not provide here")
-        if len(fields) == 1:
-            return fields[0]
-        shape = torch.broadcast_shapes(*(field.shape[:-1] for field in fields))
-        return torch.cat([field.expand(*shape, field.shape[-1]) for field in fields], -1)
+        return beside(fields)
 
     def forward(self, context: Context) -> TorchDistribution:
         """The distribution, its batch shape that of the fields read."""
@@ -152,13 +158,13 @@ class Conditional(nn.Module):
         for parts in zip(*(field.unbind(-3) for field in fields.values()), strict=True):
             yield partial(self.with_fields, dict(zip(fields, parts, strict=True)))
 
-    def with_fields(self, fields: dict[str, Tensor], context: Context) -> TorchDistribution:
+    def with_fields(self, fields: dict[str, Any], context: Context) -> TorchDistribution:
         """The distribution, some fields of the context replaced."""
         return self(context._replace(**fields))
 
 
 class PerceptronConditional(Conditional):
-    """A distribution whose parameters come from a perceptron on the fields read: subclasses implement ``law``.
+    """A distribution whose parameters come from a perceptron on some fields: subclasses implement ``law``.
 
     Args:
         sizes: the fields read and their sizes.
@@ -178,26 +184,30 @@ class PerceptronConditional(Conditional):
         """The distribution with these parameters, (..., outputs)."""
         raise NotImplementedError
 
+    def law_within(self, parameters: Tensor, context: Context) -> TorchDistribution:
+        """As `law`, for a distribution that depends on the context beyond its parameters."""
+        return self.law(parameters)
+
     def forward(self, context: Context) -> TorchDistribution:
         """The distribution, its batch shape that of the fields read."""
-        return self.law(self.network(self.gather(context)))
+        return self.law_within(self.network(self.gather(context, tuple(self.sizes))), context)
 
     def over_steps(self, known: Context) -> Iterator[Callable[[Context], TorchDistribution]]:
         """As of any conditional; the first layer's products with the known fields are done for all steps at once."""
         fields = present(known)
-        early, late = ([name for name in self.reads if (name in fields) is there] for there in (True, False))
+        early, late = ([name for name in self.sizes if (name in fields) is there] for there in (True, False))
         first, *rest = layers(self.network)
         own = type(self).forward is PerceptronConditional.forward and is_plain(self) and is_plain(self.network)
         if not (early and late and own and is_plain_linear(first)):
             yield from super().over_steps(known)
             return
-        weights = dict(zip(self.reads, first.weight.split(list(self.sizes.values()), 1), strict=True))
+        weights = dict(zip(self.sizes, first.weight.split(list(self.sizes.values()), 1), strict=True))
         weight = weights[late[0]] if len(late) == 1 else torch.cat([weights[name] for name in late], 1)
         bases = [linear(fields[name], weights[name]) for name in early[1:]]
         bases.append(linear(fields[early[0]], weights[early[0]], first.bias))
         base = sum(bases[1:], bases[0])
         network = chain(loop_linear(base, weight), *map(in_loop, rest))
-        yield from repeat(lambda context: self.law(network(self.gather(context, late))), base.shape[-3])
+        yield from repeat(lambda context: self.law_within(network(self.gather(context, late)), context), base.shape[-3])
 
 
 class DiagonalGaussian(PerceptronConditional):

@@ -6,7 +6,6 @@ Every field has a preset value (`zf_pyro.presets`), can be set by ``--set FIELD=
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -15,13 +14,31 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from zf_pyro.data.splits import SplitSettings
 from zf_pyro.data.text import TextSettings
-from zf_pyro.errors import InputError
+from zf_pyro.errors import InputError, check, unknown_name
+from zf_pyro.parts import Parts, choose, is_own
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Sizes and numerics of model and guide. The defaults are the authors' text model."""
+    """Parts, sizes and numerics of model and guide. The defaults are the authors' text model.
 
+    The parts are named as `zf_pyro.parts` has them, or as ``package.module:Name`` (docs/extending.md).
+    """
+
+    family: str = "zforcing"
+    """The generative model: zforcing, storn, vrnn, srnn, dmm or rnn."""
+    guide: str = ""
+    """The inference network, ENCODER-POSTERIOR or a short name for it; "" is the family's own."""
+    prior: str = ""
+    """The law of z_t before x_t is seen; "" is the family's own."""
+    transition: str = ""
+    """The recurrent network; "" is the family's own."""
+    num_layers: int = 1
+    """Layers of the recurrent network; a further one reads the one below and u_t (of srnn and rnn: the one below)."""
+    mixture_components: int = 10
+    """Gaussians of the prior mixture."""
+    flow_layers: int = 4
+    """Coupling layers of the prior flow and of the posterior flow."""
     embedding_size: int = 300
     """Units of the embedding of u_t."""
     hidden_size: int = 500
@@ -62,12 +79,32 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        for name in ("embedding_size", "hidden_size", "latent_size", "mlp_size"):
+        sizes = ("embedding_size", "hidden_size", "latent_size", "mlp_size")
+        for name in (*sizes, "num_layers", "mixture_components", "flow_layers"):
             check(getattr(self, name) >= 1, f"{name} must be at least 1")
         check(0 <= self.input_dropout < 1, "input_dropout must be at least 0 and below 1")
         for name in ("activation_bound", "parameter_clamp"):
             check(getattr(self, name) > 0, f"{name} must be above 0")
         check(self.emission_clamp >= 0, "emission_clamp must not be negative")
+        self.check_parts()
+
+    @property
+    def parts(self) -> Parts:
+        """What model and guide are made of."""
+        return choose(self.family, self.transition, self.prior, self.guide)
+
+    def check_parts(self) -> None:
+        """Refuse parts that do not fit together, or do not fit the sizes."""
+        parts = self.parts
+        markov = parts.family == "dmm"
+        check(not markov or self.num_layers == 1, "dmm has no recurrent network, so num_layers must be 1")
+        flows = parts.posterior == "flow" or parts.prior == "flow"
+        check(
+            not flows or self.latent_size > 1,
+            "a flow moves one part of z_t by the other, so latent_size must be above 1",
+        )
+        reads_hidden = self.auxiliary_reads == "latent+hidden" and parts.runs_backward
+        check(not (markov and reads_hidden), "dmm has no h_t for the auxiliary to read; set auxiliary_reads=latent")
 
 
 @dataclass(frozen=True)
@@ -178,6 +215,10 @@ class Config:
     def __post_init__(self) -> None:
         """Check the ranges."""
         check(0 <= self.seed < 2**32, "seed must be at least 0 and below 2**32")
+        parts, weights = self.model.parts, (self.objective.alpha, self.objective.beta)
+        what = f"the guide {parts.guide}" if parts.family != "rnn" else "rnn"
+        reason = f"alpha and beta weigh terms of a state that runs backward, and {what} has none; set both to 0"
+        check(not any(weights) or parts.runs_backward, reason)
 
 
 LARGEST = 1e18
@@ -186,12 +227,6 @@ LARGEST = 1e18
 
 SECTIONS = ("data", "model", "objective", "training", "evaluation")
 """The fields of `Config` that hold fields themselves."""
-
-
-def check(holds: bool, message: str) -> None:
-    """Raise `InputError` with `message` unless it holds."""
-    if not holds:
-        raise InputError(message)
 
 
 def override(config: Config, values: Mapping[str, Any]) -> Config:
@@ -206,7 +241,7 @@ def override(config: Config, values: Mapping[str, Any]) -> Config:
     owners = {f.name: name for name, section in sections.items() for f in fields(section)}
     owners |= {f.name: "" for f in fields(config) if f.name not in sections}
     changes: dict[str, dict[str, Any]] = {}
-    for name, value in values.items():
+    for name, value in {**weights_of_family(values), **values}.items():
         if name not in owners:
             raise InputError(unknown_name(f"{config.dataset} field", name, owners))
         if name in ("dataset", "preset") and value != getattr(config, name):
@@ -217,10 +252,15 @@ def override(config: Config, values: Mapping[str, Any]) -> Config:
     return replace(config, **top, **{name: replace(sections[name], **new) for name, new in changes.items()})
 
 
-def unknown_name(kind: str, name: str, known: Any) -> str:
-    """One line that names the nearest of the known names, or all of them."""
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    return f"no {kind} {name!r}; {'near names' if near else 'there are'}: {', '.join(near or sorted(known))}"
+def weights_of_family(values: Mapping[str, Any]) -> dict[str, float]:
+    """What alpha and beta are where a family or a guide is asked for, and they are not.
+
+    A preset's are Z-Forcing's: 0 under another family, and under a guide without a state that runs backward.
+    """
+    family, guide = str(values.get("family") or "zforcing"), str(values.get("guide") or "")
+    if family == "zforcing" and (not guide or is_own(guide) or choose(family, "", "", guide).runs_backward):
+        return {}
+    return {"alpha": 0.0, "beta": 0.0}
 
 
 def read_value(name: str, value: Any, kind: Any) -> Any:

@@ -14,7 +14,7 @@ from zf_pyro.config import Config
 from zf_pyro.data.batch import SequenceBatch
 from zf_pyro.data.corpus import Corpus
 from zf_pyro.data.loader import ordered_batches, subset
-from zf_pyro.guides import BackwardGuide
+from zf_pyro.guides import Guide
 from zf_pyro.model import StochasticRNN
 from zf_pyro.progress import progress
 
@@ -22,7 +22,7 @@ EVALUATION_BATCH = 64
 """Sequences scored together. Which noise meets which sequence depends on it, so it is no setting."""
 
 
-def evaluate(model: StochasticRNN, guide: BackwardGuide, config: Config, corpus: Corpus) -> dict[str, float | int]:
+def evaluate(model: StochasticRNN, guide: Guide, config: Config, corpus: Corpus) -> dict[str, float | int]:
     """Score the test split, or its seeded subset, by the configuration's protocol."""
     chosen = subset(len(corpus.test.lengths), config.evaluation.eval_sequences, config.data.split_seed)
     batches = shown(ordered_batches(corpus.test, chosen, EVALUATION_BATCH), len(chosen), corpus.observation.sequence)

@@ -27,7 +27,7 @@ from zf_pyro.paths import Form, PathDistribution, of_form, sample_path
 from zf_pyro.recursion import PathStates
 from zf_pyro.scopes import check_store
 from zf_pyro.stepwise import Stepwise
-from zf_pyro.transitions import Transition
+from zf_pyro.transitions.base import Transition
 
 
 class StochasticRNN(PyroModule):
@@ -103,16 +103,13 @@ class StochasticRNN(PyroModule):
         with pyro.plate("sequences", batch.num_sequences, dim=-1):
             states = self.path_states(batch)
             z = sample_path(PathDistribution(states, self.prior, batch.mask))
-            law = Stepwise(self.emission(states.along(z).context(self.emission.reads)), batch.mask)
+            law = Stepwise(self.emission(states.along(z).steps.context(self.emission.reads)), batch.mask)
             pyro.sample("x", law, obs=batch.targets.transpose(0, 1))
         return batch.targets
 
     def path_states(self, batch: SequenceBatch) -> PathStates:
         """The states of one run of the path form, of this program or its guide, under this run's dropout."""
-        factors = self.sample_dropout(batch)
-        return PathStates(
-            self, self.transition, lambda: self.embed_inputs(batch, factors), batch.num_sequences, (batch, factors)
-        )
+        return PathStates(self, self.transition, self.prior, batch, self.sample_dropout(batch))
 
     def embed_inputs(self, batch: SequenceBatch, factors: Tensor | None) -> Tensor:
         """embed(u_1)..embed(u_T), (..., T, B, E), times the factors of `sample_dropout`."""

@@ -13,7 +13,7 @@ from zf_pyro.presets import PRESETS, preset, read_config
 
 NAMED = (
     *("seed", "max_steps", "epochs", "batch_size", "alpha", "beta", "kl_start", "form", "num_particles"),
-    *("level", "binarize", "protocol"),
+    *("level", "binarize", "protocol", "family", "guide", "prior", "transition"),
 )
 """The fields that have options of their own."""
 

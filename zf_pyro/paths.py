@@ -20,10 +20,10 @@ from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
 from torch.distributions import kl_divergence, register_kl
 
-from zf_pyro.conditionals import Conditional, Context, present
+from zf_pyro.conditionals import Conditional, Context
 from zf_pyro.noise import Standard, reparametrised
 from zf_pyro.recursion import PathStates
-from zf_pyro.stepwise import Stepwise, stack_laws
+from zf_pyro.stepwise import Stepwise
 
 Form = Literal["step", "path"]
 """The two forms of a program: a site for each step's variables, or one site for a whole path."""
@@ -54,7 +54,7 @@ class PathDistribution(TorchDistribution):
         states: of the program's run.
         conditional: the law of one step.
         real: (T, B), True at real steps, False at padded ones.
-        known: what the conditional reads besides the context, for all steps, (..., T, B, size).
+        beyond: what the conditional reads besides the context, for all steps, (..., T, B, size).
     """
 
     arg_constraints: dict[str, Any] = {}  # noqa: RUF012 - torch's own form
@@ -65,10 +65,10 @@ class PathDistribution(TorchDistribution):
         states: PathStates,
         conditional: Conditional,
         real: Tensor,
-        known: Context = Context(),  # noqa: B008 - immutable
+        beyond: Context = Context(),  # noqa: B008 - immutable
         batch_shape: torch.Size | None = None,
     ) -> None:
-        self.states, self.conditional, self.real, self.known = states, conditional, real, known
+        self.states, self.conditional, self.real, self.beyond = states, conditional, real, beyond
         super().__init__(real.shape[1:] if batch_shape is None else batch_shape, validate_args=False)
 
     @property
@@ -76,7 +76,7 @@ class PathDistribution(TorchDistribution):
         """(T, Z); before there is a path, Z is asked of the conditional's law of the first step."""
         if self.states.path is not None:
             return self.states.path.value.shape[-2:]
-        law = next(self.conditional.over_steps(self.known))(self.states.first_context)
+        law = self.states.first_law(self.conditional, self.beyond)
         return torch.Size((self.real.shape[0], *law.event_shape))
 
     @property
@@ -88,15 +88,15 @@ class PathDistribution(TorchDistribution):
     def has_rsample(self) -> bool:  # type: ignore[override]
         """Whether the path drawn is differentiable; True before any was."""
         path = self.states.path
-        return path is None or all(law.has_rsample for law in path.laws)
+        return path is None or all(law.has_rsample for law in path.laws.get(self.conditional, ()))
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> PathDistribution:
         """The same law for several particles; the states are shared."""
-        return PathDistribution(self.states, self.conditional, self.real, self.known, torch.Size(batch_shape))
+        return PathDistribution(self.states, self.conditional, self.real, self.beyond, torch.Size(batch_shape))
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         """Draw paths, (sample_shape + batch_shape + (T, Z)), step by step."""
-        return self.states.draw(self.conditional, self.known, torch.Size(sample_shape) + self.batch_shape)
+        return self.states.draw(self.conditional, self.beyond, torch.Size(sample_shape) + self.batch_shape)
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """Draw paths without gradient, (sample_shape + batch_shape + (T, Z))."""
@@ -105,15 +105,9 @@ class PathDistribution(TorchDistribution):
 
     def given(self, value: Tensor) -> Stepwise:
         """The laws of the steps along a path (..., B, T, Z), of the same shapes as this one."""
-        steps = self.states.along(value)
-        path = self.states.path
-        assert path is not None
-        law = stack_laws(path.laws[0], path.laws) if path.laws else None
-        if law is None:
-            law = self.conditional(steps.context(self.conditional.reads)._replace(**present(self.known)))
-            shape = torch.broadcast_shapes(law.batch_shape, self.real.shape)
-            law = law if law.batch_shape == shape else law.expand(shape)
-        return Stepwise(law, self.real)
+        law = self.states.laws(self.conditional, self.beyond, value)
+        shape = torch.broadcast_shapes(law.batch_shape, self.real.shape)
+        return Stepwise(law if law.batch_shape == shape else law.expand(shape), self.real)
 
     def log_probs(self, value: Tensor) -> Tensor:
         """Log conditional(z_t | context_t) of each step, zero at padded ones, (..., T, B), in nats."""
@@ -126,7 +120,7 @@ class PathDistribution(TorchDistribution):
 
 @reparametrised.register
 def _path(law: PathDistribution, standard: Standard) -> Tensor:
-    return law.states.draw(law.conditional, law.known, law.batch_shape, standard)
+    return law.states.draw(law.conditional, law.beyond, law.batch_shape, standard)
 
 
 @register_kl(PathDistribution, PathDistribution)

@@ -7,17 +7,23 @@ state_t, feature_t = update(state_{t-1}, context_t, z_t)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from pyro.distributions import TorchDistribution
-from torch import Tensor, nn
+from torch import Tensor
 
-from zf_pyro.conditionals import Conditional, Context
+from zf_pyro.conditionals import Conditional, Context, present
+from zf_pyro.data.batch import SequenceBatch
 from zf_pyro.noise import Beforehand, Standard, reparametrised
-from zf_pyro.transitions import Transition
+from zf_pyro.stepwise import stack_laws
+from zf_pyro.transitions.base import Transition, expand_state
+
+Laws = Mapping[Conditional, list[TorchDistribution]]
+"""The laws of the steps along a path, by the conditional that they are of."""
 
 
 class Steps:
@@ -29,7 +35,8 @@ class Steps:
 
     def context(self, reads: Iterable[str]) -> Context:
         """The named fields over all steps, each (..., T, B, size); the others None."""
-        return Context(**{name: field for name in reads if (field := self.field(name)) is not None})
+        fields: dict[str, Any] = {name: self.field(name) for name in reads}
+        return Context(**fields)
 
     def field(self, name: str) -> Tensor | None:
         """One field over all steps; None where the transition does not provide it."""
@@ -52,16 +59,16 @@ class Steps:
 
 @dataclass(frozen=True)
 class Path:
-    """A path, (..., B, T, Z), what the recursion made of it, and the laws that its steps were drawn from, if any."""
+    """A path, (..., B, T, Z), what the recursion made of it, and the laws that were made on the way, if any."""
 
     value: Tensor
     steps: Steps
-    laws: list[TorchDistribution]
+    laws: Laws
     version: int
     with_gradients: bool
 
     @classmethod
-    def now(cls, value: Tensor, steps: Steps, laws: list[TorchDistribution]) -> Path:
+    def now(cls, value: Tensor, steps: Steps, laws: Laws) -> Path:
         """A path just run along."""
         return cls(value, steps, laws, version(value), torch.is_grad_enabled())
 
@@ -80,39 +87,52 @@ class PathStates:
     """The states of one run of a program along a latent path, computed once for each path that is asked for.
 
     Args:
-        program: the model whose transition it is.
-        transition: the recursion.
-        embed: gives embed(u_1)..embed(u_T), (..., T, B, E); called only where the recursion is run.
-        num_sequences: B.
-        inputs: what else the states depend on, the batch and the dropout's factors: objects that the program of another
-            run must share to take over these states.
+        model: the program, or the one that a guide was made for.
+        transition: its recursion.
+        prior: its prior, which a posterior may read.
+        batch: the sequences.
+        factors: of the dropout on the inputs. Another run must share batch and factors, the very objects, to take over
+            these states.
     """
 
     def __init__(
-        self,
-        program: nn.Module,
-        transition: Transition,
-        embed: Callable[[], Tensor],
-        num_sequences: int,
-        inputs: tuple[object, ...],
+        self, model: Any, transition: Transition, prior: Conditional, batch: SequenceBatch, factors: Tensor | None
     ) -> None:
-        self.program, self.transition, self.embed = program, transition, embed
-        self.num_sequences, self.inputs = num_sequences, inputs
+        self.model, self.transition, self.prior = model, transition, prior
+        self.batch, self.factors = batch, factors
         self.path: Path | None = None
-        self.parameters = [(parameter, version(parameter)) for parameter in program.parameters()]
+        self.parameters = [(parameter, version(parameter)) for parameter in model.parameters()]
         self.with_gradients = torch.is_grad_enabled()
 
     @cached_property
     def embedded(self) -> Tensor:
         """embed(u_1)..embed(u_T), (..., T, B, E)."""
         with torch.set_grad_enabled(self.with_gradients):
-            return self.embed()
+            return self.model.embed_inputs(self.batch, self.factors)
 
-    @property
-    def first_context(self) -> Context:
-        """context_1, which no z has a say in."""
+    @cached_property
+    def known(self) -> Context:
+        """What needs no z of the contexts of all steps."""
+        with torch.set_grad_enabled(self.with_gradients):
+            return self.transition.known(self.embedded)
+
+    def known_of(self, conditional: Conditional, beyond: Context) -> Context:
+        """What a conditional reads of all steps at once: fields that need no z, and those beyond the context."""
+        return self.known._replace(
+            **{name: None for name in present(self.known) if name not in conditional.reads}, **present(beyond)
+        )
+
+    def over_steps(self, conditional: Conditional, beyond: Context) -> Iterator[Callable[[Context], TorchDistribution]]:
+        """For each step the function from context_t to the law of a conditional."""
+        return conditional.over_steps(self.known_of(conditional, beyond))
+
+    def first_law(self, conditional: Conditional, beyond: Context) -> TorchDistribution:
+        """The law of step 1, which no z has a say in."""
         prepared = self.transition.prepare(self.embedded[..., 0, :, :])
-        return self.transition.predict(self.transition.initial(self.num_sequences), prepared)
+        context = self.transition.predict(self.transition.initial(self.batch.num_sequences), prepared)
+        if "prior" in conditional.reads:
+            context = context._replace(prior=self.prior(context))
+        return next(self.over_steps(conditional, beyond))(context)
 
     def run(self, choose: Callable[[Context], Tensor], shape: torch.Size) -> tuple[list[Tensor], Steps]:
         """The recursion: every z_t is what `choose` makes of context_t.
@@ -121,64 +141,83 @@ class PathStates:
             choose: gives z_t, (*shape, Z).
             shape: (..., B).
         """
-        state = self.transition.initial(self.num_sequences)
-        if shape != (self.num_sequences,):
-            state = type(state)._make(part.expand(*shape, part.shape[-1]) for part in state)
+        transition = self.transition
+        state = transition.initial(self.batch.num_sequences)
+        if shape != (self.batch.num_sequences,):
+            state = expand_state(state, shape)
         latents, contexts, features = [], [], []
-        for prepared in self.transition.over_steps(self.embedded):
-            context = self.transition.predict(state, prepared)
+        for prepared in transition.over_steps(self.embedded, self.known):
+            context = transition.predict(state, prepared)
             latent = choose(context)
-            state, feature = self.transition.update(state, context, latent)
+            state, feature = transition.update(state, context, latent)
             latents.append(latent)
             contexts.append(context)
             features.append(feature)
         return latents, Steps(contexts, features)
 
     def draw(
-        self, conditional: Conditional, known: Context, shape: torch.Size, standard: Standard | None = None
+        self, conditional: Conditional, beyond: Context, shape: torch.Size, standard: Standard | None = None
     ) -> Tensor:
         """Draw a path, (*shape, T, Z), a step after the other from `conditional`.
 
         Args:
-            conditional: the law of a step.
-            known: what it reads besides the context, for all steps, (..., T, B, size).
+            conditional: the law of a step. Where it reads the prior, the prior's laws are kept beside its own.
+            beyond: what it reads besides the context, for all steps, (..., T, B, size).
             shape: (..., B).
             standard: where normal numbers come from; None draws those of all steps at once.
         """
-        laws: list[TorchDistribution] = []
-        steps = conditional.over_steps(known)
+        prior = self.prior if "prior" in conditional.reads else None
+        laws: dict[Conditional, list[TorchDistribution]] = {each: [] for each in (prior, conditional) if each}
+        steps = {each: self.over_steps(each, beyond if each is conditional else Context()) for each in laws}
         standard = standard or Beforehand(self.embedded.shape[-3])
 
         def choose(context: Context) -> Tensor:
-            law = next(steps)(context)
-            laws.append(law if law.batch_shape == shape else law.expand(shape))
-            return reparametrised(laws[-1], standard)
+            for each, kept in laws.items():
+                law = next(steps[each])(context)
+                kept.append(law if law.batch_shape == shape else law.expand(shape))
+                if each is prior:
+                    context = context._replace(prior=kept[-1])
+            return reparametrised(laws[conditional][-1], standard)
 
         latents, along = self.run(choose, shape)
         value = torch.stack(latents, -3).transpose(-2, -3)
         self.path = Path.now(value, along, laws)
         return value
 
-    def along(self, value: Tensor) -> Steps:
-        """The contexts and features along a path (..., B, T, Z): those at hand, if it is the very tensor, else anew."""
+    def along(self, value: Tensor) -> Path:
+        """What the recursion makes of a path (..., B, T, Z): what is at hand, if it is the very tensor, else anew."""
         if self.path is None or not self.path.is_of(value):
             particles = self.embedded.shape[:-3]
-            shape = torch.broadcast_shapes(value.shape[:-2], (*particles, self.num_sequences))
+            shape = torch.broadcast_shapes(value.shape[:-2], (*particles, self.batch.num_sequences))
             latents = iter(value.expand(*shape, *value.shape[-2:]).unbind(-2))
             _, steps = self.run(lambda context: next(latents), shape)
-            self.path = Path.now(value, steps, [])
-        return self.path.steps
+            self.path = Path.now(value, steps, {})
+        return self.path
+
+    def laws(self, conditional: Conditional, beyond: Context, value: Tensor) -> TorchDistribution:
+        """The laws of all steps along a path (..., B, T, Z) as one, of batch shape (..., T, B) or what broadcasts."""
+        path = self.along(value)
+        drawn = path.laws.get(conditional)
+        law = stack_laws(drawn[0], drawn) if drawn else None
+        if law is not None:
+            return law
+        context = path.steps.context(conditional.reads)._replace(**present(beyond))
+        if "prior" in conditional.reads:
+            context = context._replace(prior=self.laws(self.prior, Context(), value))
+        return conditional(context)
 
     def adopt(self, other: PathStates, value: Tensor) -> None:
         """Take over what another run made of the very tensor `value`, where nothing it depends on has changed."""
         if other.path is not None and other.path.is_of(value) and other.serves(self):
-            self.path = replace(other.path, laws=[])
+            laws = {self.prior: other.path.laws[self.prior]} if self.prior in other.path.laws else {}
+            self.path = replace(other.path, laws=laws)
 
     def serves(self, other: PathStates) -> bool:
         """Whether these states are those that the run of `other` would come to on the same path."""
         return (
-            self.program is other.program
-            and all(mine is theirs for mine, theirs in zip(self.inputs, other.inputs, strict=True))
+            self.model is other.model
+            and self.batch is other.batch
+            and self.factors is other.factors
             and self.with_gradients == other.with_gradients
             and len(self.parameters) == len(other.parameters)
             and all(p is q and i == j for (p, i), (q, j) in zip(self.parameters, other.parameters, strict=True))

@@ -35,7 +35,7 @@ from zf_pyro.data.corpus import Corpus, Observation
 from zf_pyro.data.text import TextCorpus, Vocabulary
 from zf_pyro.errors import InputError
 from zf_pyro.files import explained, write_atomically, write_text
-from zf_pyro.guides import BackwardGuide
+from zf_pyro.guides import Guide
 from zf_pyro.metrics import METRICS, to_json
 from zf_pyro.model import StochasticRNN
 from zf_pyro.presets import read_config
@@ -67,7 +67,7 @@ class LoadedRun(NamedTuple):
     """
 
     model: StochasticRNN
-    guide: BackwardGuide
+    guide: Guide
     config: Config
     observation: Observation
     vocabulary: Vocabulary | None

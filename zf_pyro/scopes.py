@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import pyro
@@ -59,14 +59,19 @@ def seeded(device: torch.device, seed: int) -> Iterator[None]:
 
 
 @contextmanager
-def evaluating(*modules: nn.Module) -> Iterator[None]:
-    """No gradients, no dropout, `local_parameters`; the modules' modes are restored afterwards."""
+def evaluating(*programs: Any) -> Iterator[None]:
+    """No gradients, no dropout, `local_parameters`; the modules' modes are restored afterwards.
+
+    Where one of the programs is a plain function, its parameters are in Pyro's store, which then stays.
+    """
+    modules = [program for program in programs if isinstance(program, nn.Module)]
+    scope = local_parameters() if len(modules) == len(programs) else nullcontext()
     parts = [part for module in modules for part in module.modules()]
     modes = [part.training for part in parts]
     try:
         for module in modules:
             module.eval()
-        with torch.no_grad(), local_parameters():
+        with torch.no_grad(), scope:
             yield
     finally:
         for part, mode in zip(parts, modes, strict=True):

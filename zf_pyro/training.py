@@ -15,7 +15,7 @@ from zf_pyro.bounds import Bound, estimate_bound
 from zf_pyro.config import Config
 from zf_pyro.data.batch import SequenceBatch
 from zf_pyro.data.loader import Split, epoch_batches, fetched, ordered_batches, subset
-from zf_pyro.guides import BackwardGuide
+from zf_pyro.guides import Guide
 from zf_pyro.model import StochasticRNN
 from zf_pyro.objectives import ZForcingELBO
 from zf_pyro.schedules import LinearSchedule, weight_at
@@ -60,7 +60,7 @@ class Trainer:
         best: the parameters with the greatest validation bound so far, None before the first validation.
     """
 
-    def __init__(self, model: StochasticRNN, guide: BackwardGuide, config: Config, train: Split, valid: Split) -> None:
+    def __init__(self, model: StochasticRNN, guide: Guide, config: Config, train: Split, valid: Split) -> None:
         options, objective = config.training, config.objective
         self.model, self.guide, self.train, self.valid = model, guide, train, valid
         self.options, self.seed, self.split_seed = options, config.seed, config.data.split_seed

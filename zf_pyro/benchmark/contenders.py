@@ -21,7 +21,7 @@ from torch.nn.functional import cross_entropy
 from zf_pyro.benchmark.sizes import Size, build, random_batch
 from zf_pyro.conditionals import DiagonalGaussian
 from zf_pyro.data.batch import SequenceBatch
-from zf_pyro.guides import BackwardGuide
+from zf_pyro.guides import Guide
 from zf_pyro.model import StochasticRNN
 from zf_pyro.objectives import ZForcingELBO
 from zf_pyro.paths import Form
@@ -58,9 +58,11 @@ def training_step(program: nn.Module, batch: SequenceBatch) -> Callable[[], None
 class InForm(nn.Module):
     """The library's own loss in one of the two forms."""
 
-    def __init__(self, model: StochasticRNN, guide: BackwardGuide, form: Form) -> None:
+    def __init__(
+        self, model: StochasticRNN, guide: Guide, form: Form, alpha: float = ALPHA, beta: float = BETA
+    ) -> None:
         super().__init__()
-        self.loss, self.form = ZForcingELBO(ALPHA, BETA)(model, guide), form
+        self.loss, self.form = ZForcingELBO(alpha, beta)(model, guide), form
 
     def forward(self, batch: SequenceBatch) -> Tensor:
         """The loss, summed over sequences."""

@@ -11,13 +11,14 @@ import torch
 
 from zf_pyro.benchmark.contenders import contenders
 from zf_pyro.benchmark.evaluation import evaluators
+from zf_pyro.benchmark.families import family_steps
 from zf_pyro.benchmark.measure import alternating_medians, machine, peak_memory
 from zf_pyro.benchmark.picture import draw
 from zf_pyro.benchmark.sizes import SIZES
 from zf_pyro.scopes import local_parameters
 
-EVALUATION = "evaluation"
-CHOICES = (*SIZES, EVALUATION)
+EVALUATION, OF_FAMILIES = "evaluation", "families"
+CHOICES = (*SIZES, EVALUATION, OF_FAMILIES)
 
 PROGRAMS = {"step_form": "step form", "path_form": "path form", "plain_loop": "plain loop", "floor": "floor"}
 EVALUATORS = {
@@ -38,7 +39,7 @@ def benchmark(names: list[str], repeats: int, device: torch.device, say: Say) ->
     """Measure the given sizes, a line of a table said for each; returns all figures, seconds and MiB."""
     figures: dict[str, Any] = {"machine": machine(device), "repeats": repeats, "sizes": {}, "memory_mib": {}}
     say(in_words(figures["machine"]))
-    sizes = [name for name in names if name != EVALUATION]
+    sizes = [name for name in names if name in SIZES]
     if sizes:
         say(f"\nA training step (forward, backward, Adam): median seconds of {repeats}, and peak memory\n")
         say(row("sizes", *PROGRAMS.values(), "against step form", "against plain loop", "against floor"))
@@ -49,7 +50,21 @@ def benchmark(names: list[str], repeats: int, device: torch.device, say: Say) ->
         say(training_row(name, times, memory))
     if EVALUATION in names:
         figures[EVALUATION] = evaluation(min(repeats, EVALUATION_ROUNDS), device, say)
+    if OF_FAMILIES in names:
+        figures[OF_FAMILIES] = families(repeats, device, say)
     return figures
+
+
+def families(repeats: int, device: torch.device, say: Say) -> dict[str, float]:
+    """Measure a training step of every family; returns seconds."""
+    with local_parameters():
+        times = alternating_medians(family_steps(device), repeats, device)
+    say(f"\nA training step of every family at the sizes of chorales, path form: median seconds of {repeats}\n")
+    say(row("family", "seconds", "against zforcing"))
+    say(row("---", "---", "---"))
+    for name, seconds in times.items():
+        say(row(name, f"{seconds:.3f}", f"{seconds / times['zforcing']:.2f}"))
+    return times
 
 
 def measure_training(name: str, repeats: int, device: torch.device) -> tuple[dict[str, float], dict[str, float]]:

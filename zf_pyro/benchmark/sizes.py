@@ -10,7 +10,7 @@ from torch import nn
 from zf_pyro.conditionals import Categorical, Conditional, DiagonalGaussian
 from zf_pyro.data.batch import SequenceBatch
 from zf_pyro.encoders import BackwardEncoder
-from zf_pyro.guides import BackwardGuide
+from zf_pyro.guides import Guide
 from zf_pyro.model import StochasticRNN
 from zf_pyro.transitions import LSTMTransition
 
@@ -50,7 +50,7 @@ SIZES = {
 }
 
 
-def build(size: Size) -> tuple[StochasticRNN, BackwardGuide]:
+def build(size: Size) -> tuple[StochasticRNN, Guide]:
     """Model and guide of a size, with both added terms, freshly initialised."""
     embedded, hidden, latent, mlp = size.embedded, size.hidden, size.latent, size.mlp
     model = StochasticRNN(
@@ -59,7 +59,7 @@ def build(size: Size) -> tuple[StochasticRNN, BackwardGuide]:
         DiagonalGaussian({"hidden": hidden}, latent, hidden=mlp),
         output(size, "feature"),
     )
-    guide = BackwardGuide(
+    guide = Guide(
         model,
         BackwardEncoder(embedded, hidden),
         DiagonalGaussian({"hidden": hidden, "encoding": hidden}, latent, hidden=mlp),
