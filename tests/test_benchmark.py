@@ -5,9 +5,10 @@ import json
 import pytest
 import torch
 
-from zf_pyro.benchmark import alone, contenders, evaluation, measure, report, sizes
+from zf_pyro.benchmark import alone, contenders, evaluation, families, measure, report, sizes
 from zf_pyro.benchmark.sizes import SIZES, Size
 from zf_pyro.noise import noise
+from zf_pyro.parts import FAMILIES
 from zf_pyro.scopes import local_parameters
 
 TINY = {
@@ -110,6 +111,8 @@ def _small(monkeypatch):
     monkeypatch.setattr(report, "STEPS", (2, 4))
     monkeypatch.setattr(report, "PARTICLES", (1, 3))
     monkeypatch.setattr(report, "NUM_PARTICLES", 4)
+    monkeypatch.setattr(families, "STEPS", 3)
+    monkeypatch.setattr(families, "SIZES", dict.fromkeys(families.SIZES, 4))
 
 
 @pytest.mark.usefixtures("_small")
@@ -123,6 +126,7 @@ def test_the_command_prints_ratios_and_json(zf):
         assert set(times) == {"step_form", "path_form", "plain_loop", "floor"}
         assert all(seconds > 0 for seconds in times.values())
     assert set(figures["evaluation"]["seconds"]) == set(report.EVALUATORS)
+    assert set(figures["families"]) == set(FAMILIES)
     for word in ("torch", "threads", "| against step form |", "times faster", "times slower", "MiB"):
         assert word in err
 

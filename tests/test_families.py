@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyro import poutine
 
 from tests.tiny import SIZES, VOCABULARY, all_parameters, tiny_batch
 from zf_pyro import InputError, SequenceBatch, ZForcingELBO, importance_weights, loops
@@ -183,6 +184,28 @@ def test_the_grid_holds_what_it_should():
     count = {family: sum(options["family"] == family for options in GRID) for family in FAMILIES}
     assert count["rnn"] == 6
     assert all(count[family] > 200 for family in ("zforcing", "storn", "vrnn", "srnn", "dmm") if family != "dmm")
+
+
+@pytest.mark.parametrize(("guide", "family"), [("residual", "srnn"), ("residual", "zforcing"), ("prior", "vrnn")])
+def test_the_model_takes_over_the_prior_that_the_guide_evaluated(guide, family):
+    model, guide, config = make("bits", family=family, guide=guide)
+    evaluated = []
+    law = model.prior.law_within
+    model.prior.law_within = lambda parameters, context: evaluated.append(parameters.shape) or law(parameters, context)
+    objective(config)(model, guide)(batch_of("bits"), form="path")
+    assert [len(shape) for shape in evaluated] == [2] * 4  # a step at a time in the guide's loop, and never again
+
+
+def test_a_prior_of_another_model_is_not_taken_over():
+    model, guide, _ = make("bits", family="srnn")
+    batch = batch_of("bits")
+    trace = poutine.trace(guide).get_trace(batch, form="path")
+    other = make("bits", seed=1, family="srnn")[0]
+    model.prior = other.prior
+    found = poutine.trace(poutine.replay(model, trace=trace)).get_trace(batch, form="path")
+    data = {name: trace.nodes[name]["value"] for name in ("z", "input_dropout")}
+    expected = poutine.trace(poutine.condition(model, data=data)).get_trace(batch, form="path")
+    assert found.log_prob_sum().item() == pytest.approx(expected.log_prob_sum().item(), rel=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.shared import shared_file
+from zf_pyro.parts import FAMILIES
 
 ROOT = Path(__file__).parents[1]
 
@@ -70,3 +71,15 @@ def test_fifty_steps_on_speech(tmp_path, dataset, name, sequences):
     assert test["num_sequences"] == sequences
     assert test["elbo"] > test["marginal"]
     assert test["elbo_original_per_step"] < test["elbo_per_step"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_five_epochs_of_every_family_on_chorales(tmp_path, family):
+    path = shared_file("music/jsb_raw_batchsize16_seqlen100.npz")
+    options = ["--preset", "quick", "--data", str(path), "--family", family, "--epochs", "5"]
+    test = results_of(tmp_path / "run", *options, "--set", "validate_every=0", dataset="jsb")["test"]
+    records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    per_frame = [[r["loss"] / r["length"] for r in records if r.get("epoch") == epoch] for epoch in range(5)]
+    means = [sum(epoch) / len(epoch) for epoch in per_frame]
+    assert means == sorted(means, reverse=True)
+    assert test["elbo"] <= test["iw_bound"]

@@ -12,6 +12,7 @@ from zf_pyro.config import ModelConfig
 from zf_pyro.data.batch import SequenceBatch
 from zf_pyro.data.corpus import Observation
 from zf_pyro.parts import FAMILIES
+from zf_pyro.scopes import local_parameters
 
 STEPS, SEQUENCES, NOTES = 60, 16, 88
 SIZES = {"embedding_size": 128, "hidden_size": 300, "latent_size": 64, "mlp_size": 128}
@@ -30,4 +31,10 @@ def family_step(family: str, batch: SequenceBatch, device: torch.device) -> Call
     model, guide = build(config, Observation("bernoulli", NOTES))
     model, guide = model.to(device), guide.to(device)
     weights = (ALPHA, BETA) if family == "zforcing" else (0.0, 0.0)
-    return training_step(InForm(model, guide, "path", *weights), batch)
+    step = training_step(InForm(model, guide, "path", *weights), batch)
+
+    def alone() -> None:
+        with local_parameters():
+            step()
+
+    return alone

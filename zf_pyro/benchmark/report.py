@@ -57,8 +57,7 @@ def benchmark(names: list[str], repeats: int, device: torch.device, say: Say) ->
 
 def families(repeats: int, device: torch.device, say: Say) -> dict[str, float]:
     """Measure a training step of every family; returns seconds."""
-    with local_parameters():
-        times = alternating_medians(family_steps(device), repeats, device)
+    times = alternating_medians(family_steps(device), repeats, device)
     say(f"\nA training step of every family at the sizes of chorales, path form: median seconds of {repeats}\n")
     say(row("family", "seconds", "against zforcing"))
     say(row("---", "---", "---"))
