@@ -16,7 +16,7 @@ import torch
 import zf_pyro
 from tests.toy_runs import SMALL, TEXT_FILES
 from zf_pyro import experiment, runs
-from zf_pyro.config import override
+from zf_pyro.fields import override
 from zf_pyro.metrics import read_metrics
 from zf_pyro.presets import PRESETS
 

@@ -17,7 +17,6 @@ import torch
 from click.core import ParameterSource
 
 from zf_pyro import runs
-from zf_pyro.config import Config, override
 from zf_pyro.data.datasets import DATASETS, require_source
 from zf_pyro.data.speech import SpeechSettings, described, is_prepared, prepare_audio
 from zf_pyro.errors import InputError
@@ -32,9 +31,9 @@ from zf_pyro.experiment import (
     resume,
     start,
 )
+from zf_pyro.fields import override
 from zf_pyro.files import explained, require_writable
-from zf_pyro.options import configure, count_or_all, requested
-from zf_pyro.parts import FAMILIES
+from zf_pyro.options import FOLDER, configure, count_or_all, data_options, headline, part_options, requested
 from zf_pyro.parts import told as told_parts
 from zf_pyro.paths import Form
 from zf_pyro.presets import preset
@@ -42,7 +41,6 @@ from zf_pyro.scopes import prepare_torch
 from zf_pyro.summary import draw_some, table
 from zf_pyro.training import TrainingError
 
-FOLDER = click.Path(path_type=Path)
 FORM = click.Choice(["path", "step"])
 
 
@@ -68,35 +66,6 @@ def exit_with(command: click.Command) -> None:
         sys.exit(130)
 
 
-def data_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The options that say where data is and how it is read."""
-    options = [
-        click.option("--data", type=FOLDER, help="Where it is [default for imdb: the cache, or the samples package]."),
-        click.option("--download", is_flag=True, help="imdb: fetch the official archive into the cache first."),
-        click.option("--level", type=click.Choice(["word", "char"]), help="Text: what a token is."),
-        click.option(
-            "--binarize",
-            type=click.Choice(["auto", "fixed", "dynamic", "threshold"]),
-            help="Images: the fixed set, drawn anew each epoch, or cut at half of the intensity [default: auto].",
-        ),
-        click.option(
-            "--protocol",
-            type=click.Choice(["utterance", "srnn"]),
-            help="timit: rows inside utterances, or of the stream that SRNN's authors published [default: utterance].",
-        ),
-        click.option(
-            "--set",
-            "fields",
-            multiple=True,
-            metavar="FIELD=VALUE",
-            help="Any field of zf_pyro/config.py, or of the data set's settings; may be repeated.",
-        ),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
 @click.group()
 @click.version_option(package_name="zf_pyro")
 def cli() -> None:
@@ -117,12 +86,7 @@ def cli() -> None:
 @click.option("--device", default=None, help="auto, cpu, cuda or cuda:N [default: auto].")
 @click.option("--max-steps", type=click.IntRange(min=1), help="Updates at most.")
 @click.option("--epochs", type=int, help="Passes over the training split at most.")
-@click.option("--family", metavar="NAME", help=f"The generative model: {', '.join(FAMILIES)} [default: zforcing].")
-@click.option(
-    "--guide", metavar="NAME", help="The inference network; zf-pyro parts lists them [default: the family's]."
-)
-@click.option("--prior", metavar="NAME", help="The law of z_t, likewise.")
-@click.option("--transition", metavar="NAME", help="The recurrent network, likewise.")
+@part_options
 @click.option("--batch-size", type=int, help="Sequences an update.")
 @click.option("--alpha", type=float, help="Weight of the auxiliary term.")
 @click.option("--beta", type=float, help="Weight of the backward language model.")
@@ -266,15 +230,6 @@ def carry_out(folder: Path, work: Callable[[], dict[str, Any]]) -> None:
             raise Interrupted("interrupted before anything was saved; start again") from stop
         raise Interrupted(f"interrupted and saved; go on with: python run.py --resume {folder}") from stop
     click.echo(f"Written: {folder}")
-
-
-def headline(config: Config) -> str:
-    """What a run is of: Z-Forcing, or the parts that were chosen instead, and the weights of the added terms."""
-    model, weights = config.model, config.objective
-    chosen = [f"{name} {getattr(model, name)}" for name in ("guide", "prior", "transition") if getattr(model, name)]
-    if model.family == "zforcing" and not chosen:
-        return "Z-Forcing"
-    return ", ".join([model.family, *chosen, f"alpha {weights.alpha:g}", f"beta {weights.beta:g}"])
 
 
 def free_picture(dataset: str, *, force: bool) -> Path:

@@ -1,21 +1,87 @@
-"""From the options of a command to a configuration."""
+"""Options that commands share, and the way from them to a configuration."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import click
+
 from zf_pyro.config import Config
 from zf_pyro.errors import InputError
 from zf_pyro.experiment import choose_device
+from zf_pyro.parts import FAMILIES
 from zf_pyro.presets import PRESETS, preset, read_config
+
+FOLDER = click.Path(path_type=Path)
+Command = Callable[..., None]
 
 NAMED = (
     *("seed", "max_steps", "epochs", "batch_size", "alpha", "beta", "kl_start", "form", "num_particles"),
     *("level", "binarize", "protocol", "family", "guide", "prior", "transition"),
 )
 """The fields that have options of their own."""
+
+
+def with_options(options: list[Callable[[Command], Command]]) -> Callable[[Command], Command]:
+    """A decorator that gives a command some options, in their order."""
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+data_options = with_options(
+    [
+        click.option("--data", type=FOLDER, help="Where it is [default for imdb: the cache, or the samples package]."),
+        click.option("--download", is_flag=True, help="imdb: fetch the official archive into the cache first."),
+        click.option("--level", type=click.Choice(["word", "char"]), help="Text: what a token is."),
+        click.option(
+            "--binarize",
+            type=click.Choice(["auto", "fixed", "dynamic", "threshold"]),
+            help="Images: the fixed set, drawn anew each epoch, or cut at half of the intensity [default: auto].",
+        ),
+        click.option(
+            "--protocol",
+            type=click.Choice(["utterance", "srnn"]),
+            help="timit: rows inside utterances, or of the stream that SRNN's authors published [default: utterance].",
+        ),
+        click.option(
+            "--set",
+            "fields",
+            multiple=True,
+            metavar="FIELD=VALUE",
+            help="Any field of zf_pyro/config.py, or of the data set's settings; may be repeated.",
+        ),
+    ]
+)
+"""The options that say where data is and how it is read."""
+
+part_options = with_options(
+    [
+        click.option("--family", metavar="NAME", help=f"The model: {', '.join(FAMILIES)} [default: zforcing]."),
+        click.option(
+            "--guide", metavar="NAME", help="The inference network [default: the family's]; see zf-pyro parts."
+        ),
+        click.option("--prior", metavar="NAME", help="The law of z_t, likewise."),
+        click.option("--transition", metavar="NAME", help="The recurrent network, likewise."),
+    ]
+)
+"""The options that name the parts of model and guide."""
+
+
+def headline(config: Config) -> str:
+    """What a run is of: Z-Forcing, or the parts that were chosen instead, and the weights of the added terms."""
+    model, weights = config.model, config.objective
+    chosen = [f"{name} {getattr(model, name)}" for name in ("guide", "prior", "transition") if getattr(model, name)]
+    if model.family == "zforcing" and not chosen:
+        return "Z-Forcing"
+    return ", ".join([model.family, *chosen, f"alpha {weights.alpha:g}", f"beta {weights.beta:g}"])
 
 
 def configure(

@@ -38,7 +38,7 @@ WITH_LATENT = ("lstm", "gru", "cond-ln")
 FAMILIES: Mapping[str, Family] = {
     "zforcing": Family("h_t = LSTM(h_{t-1}; u_t, z_t), x_t from h_t (Goyal 2017)", "learned", "backward", WITH_LATENT),
     "storn": Family(
-        "the same under the prior N(0, I) (Bayer and Osendorfer 2014)",
+        "the same under the prior N(0, I) (Bayer 2014)",
         "standard-normal",
         "forward-mean-field",
         WITH_LATENT,
@@ -47,7 +47,7 @@ FAMILIES: Mapping[str, Family] = {
         "h_t = LSTM(h_{t-1}; u_t, z_{t-1}), z_t and x_t from h_t (Chung 2015)", "learned", "filtering", WITH_LATENT
     ),
     "srnn": Family(
-        "d_t = GRU(d_{t-1}; u_t), z_t from z_{t-1} and d_t, x_t from z_t and d_t (Fraccaro 2016)",
+        "d_t = GRU(d_{t-1}; u_t), z_t from d_t, z_{t-1}, x_t from d_t, z_t (Fraccaro 2016)",
         "learned",
         "residual",
         ("gru", "lstm"),
@@ -187,14 +187,14 @@ def require_known(kind: str, name: str, known: Collection[str]) -> None:
 
 def told() -> Iterator[str]:
     """All parts, a line each, under headings."""
-    yield "Families (--family)"
+    yield "Families (--family), and their own [prior, guide, transition]"
     for name, family in FAMILIES.items():
         own = f" [{', '.join(filter(None, (family.prior, family.guide, *family.transitions[:1])))}]"
-        yield f"  {name:16}{family.about}{own}"
+        yield f"  {name:17}{family.about}{own}"
     yield "Guides (--guide): an encoder and a posterior, ENCODER-POSTERIOR, or one of the short names"
     for name, pair in GUIDES.items():
         if name != "-".join(pair):
-            yield f"  {name:16}{'-'.join(pair)}"
+            yield f"  {name:17}{'-'.join(pair)}"
     for heading, parts in (
         ("Encoders", ENCODERS),
         ("Posteriors", POSTERIORS),
@@ -202,5 +202,5 @@ def told() -> Iterator[str]:
         ("Transitions (--transition)", TRANSITIONS),
     ):
         yield heading
-        yield from (f"  {name:16}{about}" for name, about in parts.items())
+        yield from (f"  {name:17}{about}" for name, about in parts.items())
     yield "Each of --family, --guide, --prior and --transition also takes package.module:Name; see docs/extending.md."

@@ -30,10 +30,11 @@ import tomli_w
 import torch
 
 from zf_pyro.build import build
-from zf_pyro.config import Config, read_table, to_table
+from zf_pyro.config import Config
 from zf_pyro.data.corpus import Corpus, Observation
 from zf_pyro.data.text import TextCorpus, Vocabulary
 from zf_pyro.errors import InputError
+from zf_pyro.fields import read_table, to_table
 from zf_pyro.files import explained, write_atomically, write_text
 from zf_pyro.guides import Guide
 from zf_pyro.metrics import METRICS, to_json

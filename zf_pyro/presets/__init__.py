@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from zf_pyro.config import Config, flatten, override, read_table
+from zf_pyro.config import Config
 from zf_pyro.errors import InputError, unknown_name
+from zf_pyro.fields import flatten, override, read_table
 from zf_pyro.presets import arrays, images, imdb, music, speech, text
 
 PRESETS: Mapping[str, Mapping[str, Config]] = {
