@@ -31,6 +31,7 @@ from zf_pyro.build import build as build_pair
 from zf_pyro.config import ModelConfig
 from zf_pyro.data.corpus import Observation
 from zf_pyro.noise import noise
+from zf_pyro.parts import FAMILIES as PARTS
 from zf_pyro.scopes import local_parameters
 from zf_pyro.terms import AUXILIARY, BACKWARD, skip_terms
 
@@ -603,11 +604,15 @@ def test_a_posterior_without_reparametrisation_is_refused_by_its_site():
         ZForcingELBO().loss(model, guide, tiny_batch(), form="path")
 
 
-def test_svi_moves_every_parameter():
+@pytest.mark.parametrize("input_dropout", [0.0, 0.2])
+@pytest.mark.parametrize("share_embedding", [False, True])
+@pytest.mark.parametrize("family", PARTS)
+def test_svi_moves_every_parameter(family, share_embedding, input_dropout):
     pyro.clear_param_store()
-    model, guide = tiny_pair(input_dropout=0.2)
+    model, guide = tiny_pair(input_dropout=input_dropout, family=family, share_embedding=share_embedding)
     before = {name: p.detach().clone() for name, p in all_parameters(model, guide).items()}
-    svi = SVI(model, guide, pyro.optim.Adam({"lr": 0.01}), ZForcingELBO(alpha=0.1, beta=0.1))
+    weight = 0.0 if guide.auxiliary is None else 0.1
+    svi = SVI(model, guide, pyro.optim.Adam({"lr": 0.01}), ZForcingELBO(alpha=weight, beta=weight))
     for seed in range(3):
         svi.step(tiny_batch((5, 4, 3, 5, 2, 5), seed=seed), form="path")
     assert [n for n, p in all_parameters(model, guide).items() if torch.equal(p, before[n])] == []

@@ -109,7 +109,11 @@ class StochasticRNN(PyroModule):
 
     def path_states(self, batch: SequenceBatch) -> PathStates:
         """The states of one run of the path form, of this program or its guide, under this run's dropout."""
-        return PathStates(self, self.transition, self.prior, batch, self.sample_dropout(batch))
+        factors = self.sample_dropout(batch)
+        # Every part is named within the program's call, by which SVI comes to know its parameters; the states may never
+        # ask for it, where they take over what another run has made.
+        _, transition, prior = self.embedding, self.transition, self.prior
+        return PathStates(self, transition, prior, batch, factors)
 
     def embed_inputs(self, batch: SequenceBatch, factors: Tensor | None) -> Tensor:
         """embed(u_1)..embed(u_T), (..., T, B, E), times the factors of `sample_dropout`."""
