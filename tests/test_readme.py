@@ -13,6 +13,10 @@ from tests.toy_runs import toy_documents
 from zf_pyro import runs
 from zf_pyro.cli import cli, train
 from zf_pyro.config import ModelConfig
+from zf_pyro.fields import override
+from zf_pyro.options import requested
+from zf_pyro.parts import FAMILIES
+from zf_pyro.presets import preset
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -74,6 +78,28 @@ def test_command_examples_name_real_options(words):
         assert arguments.pop(0) == "run.py"
         command = train
     command.make_context("command", arguments)
+
+
+EXTENDING = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+
+
+RUNS_OF_PARTS = [line for block in blocks("bash", EXTENDING) for line in block.splitlines() if "run.py" in line]
+
+
+@pytest.mark.parametrize("line", RUNS_OF_PARTS)
+def test_command_examples_name_parts_that_fit(line):
+    options = train.make_context("command", shlex.split(line)[2:]).params
+    config = override(preset(options["dataset"], "quick"), requested(options))
+    assert config.model.parts
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_table_of_families_names_their_own_parts(name):
+    (row,) = re.findall(rf"^\| `{name}` \|.*", EXTENDING, flags=re.MULTILINE)
+    own = row.split("|")[-2]
+    family = FAMILIES[name]
+    parts = [family.prior, family.guide, *family.transitions[:1]]
+    assert re.findall(r"`([^`]+)`", own) == [part for part in parts if part]
 
 
 def test_every_file_of_a_run_is_described():

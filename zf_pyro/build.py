@@ -13,6 +13,7 @@ from zf_pyro.conditionals import Bernoulli, Categorical, ClippedLeakyReLU, Condi
 from zf_pyro.config import ModelConfig
 from zf_pyro.data.corpus import Observation
 from zf_pyro.encoders import BackwardEncoder, BidirectionalEncoder, Encoder, ForwardEncoder, TargetEncoder
+from zf_pyro.errors import check
 from zf_pyro.flows import CouplingFlow
 from zf_pyro.guides import Guide
 from zf_pyro.imported import imported
@@ -43,7 +44,10 @@ def build(config: ModelConfig, observation: Observation) -> tuple[StochasticRNN,
         InputError: a part of a user's own cannot be imported or made.
     """
     if is_own(config.family):
-        return imported(config.family, nn.Module)(config, observation)
+        pair = imported(config.family, tuple)(config, observation)
+        modules = len(pair) == 2 and all(isinstance(each, nn.Module) for each in pair)
+        check(modules, f"{config.family} made {len(pair)} things, not a model and a guide, both torch.nn.Modules")
+        return pair
     return Builder(config, observation).build()
 
 

@@ -14,8 +14,7 @@ from zf_pyro import runs
 from zf_pyro.analysis import write_samples
 from zf_pyro.build import build
 from zf_pyro.config import Config
-from zf_pyro.data.batch import SequenceBatch
-from zf_pyro.data.corpus import Corpus, Observation
+from zf_pyro.data.corpus import Corpus
 from zf_pyro.data.datasets import open_data
 from zf_pyro.errors import InputError
 from zf_pyro.evaluation import evaluate
@@ -25,8 +24,8 @@ from zf_pyro.parts import is_own
 from zf_pyro.paths import Form
 from zf_pyro.plots import plot_curves
 from zf_pyro.progress import RunningMeans, deferred_signals, progress
-from zf_pyro.scopes import local_parameters, seeded
 from zf_pyro.training import Record, Trainer
+from zf_pyro.trial import try_out
 
 
 class Interrupted(Exception):
@@ -83,28 +82,8 @@ def prepare(config: Config, corpus: Corpus) -> Trainer:
         raise InputError(f"a model of these sizes cannot be made: {str(error).split(chr(10))[0]}") from error
     trainer = Trainer(model, guide, config, corpus.train, corpus.valid)
     if any(is_own(name) for name in config.model.parts):
-        try_out(trainer, corpus.observation)
+        try_out(trainer, config.model, corpus.observation)
     return trainer
-
-
-def try_out(trainer: Trainer, observation: Observation) -> None:
-    """Run programs that hold a user's own parts once, on two sequences of zeros.
-
-    Raises:
-        InputError: they do not fit together, with what they said.
-    """
-    if observation.law == "categorical":
-        zeros = torch.zeros(3, 2, dtype=torch.long)
-        batch = SequenceBatch(zeros[:-1], zeros[1:], torch.ones(2, 2, dtype=torch.bool))
-    else:
-        batch = SequenceBatch.from_sequences([torch.zeros(2, observation.size)] * 2)
-    try:
-        with seeded(trainer.device, 0), local_parameters():
-            trainer.loss(batch.to(trainer.device), form=trainer.options.form).backward()
-    except Exception as error:  # whatever a stranger's parts raise
-        said = str(error).strip().split("\n")[0]
-        raise InputError(f"the parts named do not fit together: {type(error).__name__}: {said}") from error
-    trainer.loss.zero_grad()
 
 
 def start(config: Config, corpus: Corpus, trainer: Trainer, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:

@@ -42,10 +42,11 @@ def override(config: Config, values: Mapping[str, Any]) -> Config:
 def weights_of_family(values: Mapping[str, Any]) -> dict[str, float]:
     """What alpha and beta are where a family or a guide is asked for, and they are not.
 
-    A preset's are Z-Forcing's: 0 under another family, and under a guide without a state that runs backward.
+    A preset's are Z-Forcing's: 0 under another family, under a guide without a state that runs backward, and under one
+    of a user's own, of which that is not known.
     """
     family, guide = str(values.get("family") or "zforcing"), str(values.get("guide") or "")
-    if family == "zforcing" and (not guide or is_own(guide) or choose(family, "", "", guide).runs_backward):
+    if family == "zforcing" and (not guide or (not is_own(guide) and choose(family, "", "", guide).runs_backward)):
         return {}
     return {"alpha": 0.0, "beta": 0.0}
 

@@ -16,7 +16,7 @@ def imported(name: str, kind: type) -> Callable[..., Any]:
 
     Args:
         name: ``package.module:Name``.
-        kind: what it is to make; a family makes two.
+        kind: what it is to make.
 
     Raises:
         InputError: there is no such module, no such name in it, or it cannot be called.
@@ -26,7 +26,7 @@ def imported(name: str, kind: type) -> Callable[..., Any]:
         sys.path.append(os.getcwd())
     try:
         maker = getattr(import_module(module), attribute)
-    except Exception as error:  # whatever a stranger's module raises while it is imported
+    except (Exception, SystemExit) as error:  # whatever a module raises while it is imported
         raise InputError(f"{name} cannot be imported: {type(error).__name__}: {first_line(error)}") from error
     if not callable(maker):
         raise InputError(f"{name} is a {type(maker).__name__}, not a class or a function that makes a part")
@@ -34,15 +34,15 @@ def imported(name: str, kind: type) -> Callable[..., Any]:
     def make(*arguments: Any) -> Any:
         try:
             made = maker(*arguments)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise InputError(f"{name} cannot be made: {type(error).__name__}: {first_line(error)}") from error
-        if not all(isinstance(each, kind) for each in (made if isinstance(made, tuple) else (made,))):
+        if not isinstance(made, kind):
             raise InputError(f"{name} made a {type(made).__name__}, not a {kind.__module__}.{kind.__qualname__}")
         return made
 
     return make
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """What an exception says, at most a line."""
     return str(error).strip().split("\n")[0]

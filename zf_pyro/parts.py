@@ -36,7 +36,7 @@ class Family:
 WITH_LATENT = ("lstm", "gru", "cond-ln")
 
 FAMILIES: Mapping[str, Family] = {
-    "zforcing": Family("h_t = LSTM(h_{t-1}; u_t, z_t), x_t from h_t (Goyal 2017)", "learned", "backward", WITH_LATENT),
+    "zforcing": Family("h_t = LSTM(h_{t-1}; u_t, z_t), x_t | h_t (Goyal 2017)", "learned", "backward", WITH_LATENT),
     "storn": Family(
         "the same under the prior N(0, I) (Bayer 2014)",
         "standard-normal",
@@ -44,10 +44,10 @@ FAMILIES: Mapping[str, Family] = {
         WITH_LATENT,
     ),
     "vrnn": Family(
-        "h_t = LSTM(h_{t-1}; u_t, z_{t-1}), z_t and x_t from h_t (Chung 2015)", "learned", "filtering", WITH_LATENT
+        "h_t = LSTM(h_{t-1}; u_t, z_{t-1}), z_t | h_t, x_t | h_t, z_t (Chung 2015)", "learned", "filtering", WITH_LATENT
     ),
     "srnn": Family(
-        "d_t = GRU(d_{t-1}; u_t), z_t from d_t, z_{t-1}, x_t from d_t, z_t (Fraccaro 2016)",
+        "d_t = GRU(d_{t-1}; u_t), z_t | z_{t-1}, d_t, x_t | d_t, z_t (Fraccaro 2016)",
         "learned",
         "residual",
         ("gru", "lstm"),
@@ -55,7 +55,7 @@ FAMILIES: Mapping[str, Family] = {
         ("latent",),
     ),
     "dmm": Family(
-        "z_t from z_{t-1}, x_t from z_t, no u_t (Krishnan 2017)", "transition", "backward", (), ("latent",), ("latent",)
+        "z_t | z_{t-1}, x_t | z_t, no u_t (Krishnan 2017)", "transition", "backward", (), ("latent",), ("latent",)
     ),
     "rnn": Family("h_t = LSTM(h_{t-1}; u_t), no latent variable: its ELBO is its likelihood", "", "", ("lstm", "gru")),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import pyro
@@ -19,12 +19,16 @@ def prepare_torch() -> None:
     pyro.enable_validation(False)
 
 
-def local_parameters() -> AbstractContextManager[Any]:
+def local_parameters(*, keep: bool = False) -> AbstractContextManager[Any]:
     """Inside, programs neither read nor fill Pyro's global parameter store: each has its own modules' parameters.
 
     Unlike Pyro's setting ``module_local_params`` this serves modules made before the setting was changed.
+
+    Args:
+        keep: let them read what the store holds; what they add is still forgotten.
     """
-    return pyro.get_param_store().scope()
+    store = pyro.get_param_store()
+    return store.scope(store.get_state() if keep else None)
 
 
 def check_store(program: PyroModule) -> None:
@@ -62,16 +66,15 @@ def seeded(device: torch.device, seed: int) -> Iterator[None]:
 def evaluating(*programs: Any) -> Iterator[None]:
     """No gradients, no dropout, `local_parameters`; the modules' modes are restored afterwards.
 
-    Where one of the programs is a plain function, its parameters are in Pyro's store, which then stays.
+    Where one of the programs is a plain function, its parameters are in Pyro's store, which is then read.
     """
     modules = [program for program in programs if isinstance(program, nn.Module)]
-    scope = local_parameters() if len(modules) == len(programs) else nullcontext()
     parts = [part for module in modules for part in module.modules()]
     modes = [part.training for part in parts]
     try:
         for module in modules:
             module.eval()
-        with torch.no_grad(), scope:
+        with torch.no_grad(), local_parameters(keep=len(modules) < len(programs)):
             yield
     finally:
         for part, mode in zip(parts, modes, strict=True):
