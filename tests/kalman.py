@@ -113,12 +113,23 @@ def exact_log_likelihood(model: StochasticRNN, batch: SequenceBatch) -> Tensor:
         )
 
 
-def filtered(x: Tensor, step: Tensor, process: Tensor, observe: Tensor, noise: Tensor) -> Tensor:
-    """log p(x_1..x_T) for h_t = step h_{t-1} + N(0, process), x_t = observe h_t + N(0, noise), h_0 = 0."""
-    mean, covariance = torch.zeros(2, dtype=torch.float64), torch.zeros(2, 2, dtype=torch.float64)
+def filtered(
+    x: Tensor,
+    step: Tensor,
+    process: Tensor,
+    observe: Tensor,
+    noise: Tensor,
+    drift: Tensor | None = None,
+    start: Tensor | None = None,
+) -> Tensor:
+    """log p(x_1..x_T) for h_t = step h_{t-1} + drift_t + N(0, process), x_t = observe h_t + N(0, noise), h_0 = start.
+
+    Drift and start are zero where they are not given.
+    """
+    mean, covariance = torch.zeros_like(x[0]) if start is None else start, torch.zeros(2, 2, dtype=torch.float64)
     total = torch.zeros((), dtype=torch.float64)
-    for value in x:
-        mean, covariance = step @ mean, step @ covariance @ step.T + process
+    for value, shift in zip(x, torch.zeros_like(x) if drift is None else drift, strict=True):
+        mean, covariance = step @ mean + shift, step @ covariance @ step.T + process
         innovation, spread = value - observe @ mean, observe @ covariance @ observe.T + noise
         gain = covariance @ observe.T @ spread.inverse()
         total -= 0.5 * (innovation @ spread.inverse() @ innovation + spread.logdet() + 2 * math.log(2 * math.pi))

@@ -86,13 +86,17 @@ class StackedTransition(Transition):
         """state_0 of every layer."""
         return tuple(layer.initial(num_sequences) for layer in self.recursions)
 
+    def known(self, embedded: Tensor) -> Context:
+        """The embedded inputs, where the first layer has them."""
+        return Context(input=self.recursions[0].known(embedded).input)
+
     def prepare(self, embedded: Tensor) -> tuple[Any, ...]:
         """What every layer prepares."""
         return tuple(layer.prepare(embedded) for layer in self.recursions)
 
     def over_steps(self, embedded: Tensor, known: Context) -> Iterable[tuple[Any, ...]]:
         """What every layer prepares, for all steps."""
-        return zip(*(layer.over_steps(embedded, known) for layer in self.recursions), strict=True)
+        return zip(*(layer.over_steps(embedded, layer.known(embedded)) for layer in self.recursions), strict=True)
 
     def predict(self, state: tuple[Any, ...], prepared: tuple[Any, ...]) -> Context:
         """h_{t-1} of the last layer, z_{t-1} and the embedded input."""

@@ -73,7 +73,9 @@ class DeterministicTransition(Transition):
 
     def run(self, embedded: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """d_1..d_T (..., T, B, H) and the network's last state, from (..., T, B, E) and the state before."""
-        *particles, _, sequences, _ = embedded.shape
+        *particles, steps, sequences, _ = embedded.shape
+        *particles, sequences = torch.broadcast_shapes((*particles, sequences), state.shape[:-1])
+        embedded = embedded.expand(*particles, steps, sequences, embedded.shape[-1])
         state = state.expand(*particles, sequences, state.shape[-1])
         first = state.reshape(-1, *self.parts, self.network.hidden_size).permute(1, 2, 0, 3).contiguous()
         together, apart = fold(embedded)
