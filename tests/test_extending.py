@@ -384,25 +384,31 @@ def test_weights_of_the_preset_are_0_elsewhere(values):
             assert weights(override(config, {**values, **one})) == (0, 0)
 
 
-@pytest.mark.parametrize("family", ["srnn", "dmm"])
-def test_weights_given_are_kept_by_a_backward_encoder(family):
+@pytest.mark.parametrize(("family", "beta"), [("srnn", 0), ("dmm", 0.2)])
+def test_weights_given_are_kept_by_a_backward_encoder(family, beta):
     config = override(preset("arrays", "quick"), {"family": family, "alpha": 0.1})
     assert weights(config) == (0.1, 0)
     assert weights(override(config, {"hidden_size": 7, "seed": 3})) == (0.1, 0)
-    assert weights(override(config, {"prior": "standard-normal", "beta": 0.2})) == (0.1, 0.2)
+    assert weights(override(config, {"prior": "standard-normal", "beta": beta})) == (0.1, beta)
     assert weights(override(config, {"guide": "forward"})) == (0, 0)
 
 
-@pytest.mark.parametrize("family", ["srnn", "dmm"])
-def test_a_run_with_weights_of_its_own(family, here, run_py):
-    options = ["--family", family, "--alpha", "0.1", "--beta", "0.2"]
+def test_the_backward_model_of_srnn_is_refused_for_it_has_seen_what_it_models():
+    with pytest.raises(InputError, match=r"the encoder of srnn has seen u_t in d_t; set beta to 0"):
+        override(preset("arrays", "quick"), {"family": "srnn", "beta": 0.2})
+
+
+@pytest.mark.parametrize(("family", "beta"), [("srnn", 0), ("dmm", 0.2)])
+def test_a_run_with_weights_of_its_own(family, beta, here, run_py):
+    options = ["--family", family, "--alpha", "0.1", "--beta", str(beta)]
     said = accepted(run_py(*data_of(here, "bits"), *TINY, *options, "--output", here / "run"))
-    assert said.startswith(f"{family}, alpha 0.1, beta 0.2 on arrays")
+    assert said.startswith(f"{family}, alpha 0.1, beta {beta} on arrays")
     read = read_config(here / "run" / "config.toml")
-    assert weights(read) == (0.1, 0.2)
+    assert weights(read) == (0.1, beta)
     assert zf_pyro.load(here / "run").config == read
     records = [json.loads(line) for line in (here / "run" / "metrics.jsonl").read_text().splitlines()]
-    assert all({"auxiliary", "backward"} <= record.keys() for record in records if "loss" in record)
+    terms = {"auxiliary", "backward"} if beta else {"auxiliary"}
+    assert all(terms <= record.keys() for record in records if "loss" in record)
 
 
 @pytest.mark.parametrize("values", [{"family": "vrnn"}, {"guide": "filtering"}], ids=in_words)
@@ -437,7 +443,7 @@ def test_weights_given_without_a_state_that_runs_backward_are_refused(options, w
     [
         ('[model]\nfamily = "srnn"', (0, 0)),
         ('[model]\nguide = "filtering"', (0, 0)),
-        ('[model]\nfamily = "srnn"\n[objective]\nbeta = 0.3', (0, 0.3)),
+        ('[model]\nfamily = "dmm"\n[objective]\nbeta = 0.3', (0, 0.3)),
         ('[model]\nprior = "mixture"', weights(preset("arrays", "quick"))),
         ('[model]\nfamily = ""', None),
     ],
@@ -581,7 +587,7 @@ def wide_gru(input_size, latent_size, hidden_size):
 
 
 class Silent(nn.Module):
-    def __init__(self, model, config):
+    def __init__(self, model, config, observation):
         super().__init__()
         self.number = nn.Parameter(torch.zeros(1))
 
@@ -596,9 +602,9 @@ class First(Silent):
 
 
 class StepOnly(nn.Module):
-    def __init__(self, model, config):
+    def __init__(self, model, config, observation):
         super().__init__()
-        self.inner = filtering(model, config)
+        self.inner = filtering(model, config, observation)
 
     def forward(self, batch, form="step"):
         if form != "step":
@@ -606,17 +612,17 @@ class StepOnly(nn.Module):
         return self.inner(batch)
 
 
-def filtering(model, config):
+def filtering(model, config, observation):
     encoder = TargetEncoder(config.embedding_size)
     sizes = {"hidden": config.hidden_size, "encoding": encoder.size}
     return Guide(model, encoder, DiagonalGaussian(sizes, config.latent_size))
 
 
-def narrow(model, config):
+def narrow(model, config, observation):
     return Guide(model, None, DiagonalGaussian({"hidden": config.hidden_size}, 1))
 
 
-def program(model, config):
+def program(model, config, observation):
     return lambda batch, form="step": None
 
 
@@ -690,7 +696,7 @@ WRONG_PARTS = {
     "transition of the wrong type": (["--transition", "mine:layer"], "made a Linear, not a zf_pyro.transitions"),
     "guide that is no module": (["--guide", "mine:program"], "mine:program made a function"),
     "family that is no module": (["--family", "mine:nothing"], "mine:nothing made a NoneType"),
-    "wide prior": (["--prior", "mine:Wide"], "do not fit together"),
+    "wide prior": (["--prior", "mine:Wide"], "do not work together"),
     "narrow prior": (["--prior", "mine:Narrow"], ""),
     "narrow prior in the step form": (["--prior", "mine:Narrow", "--form", "step"], ""),
     "narrow prior of dmm": (["--family", "dmm", "--prior", "mine:Narrow"], ""),
@@ -699,10 +705,10 @@ WRONG_PARTS = {
     "wide prior in the step form": (["--prior", "mine:Wide", "--form", "step"], ""),
     "prior without events": (["--prior", "mine:NoEvent"], ""),
     "prior without events of two units": (["--prior", "mine:NoEvent", "--set", "latent_size=2"], ""),
-    "prior that is no law": (["--prior", "mine:NoLaw"], "do not fit together"),
-    "prior of dmm that reads hidden": (["--family", "dmm", "--prior", "mine:ReadsHidden"], "do not fit together"),
+    "prior that is no law": (["--prior", "mine:NoLaw"], "do not work together"),
+    "prior of dmm that reads hidden": (["--family", "dmm", "--prior", "mine:ReadsHidden"], "do not work together"),
     "prior of dmm that wants hidden": (["--family", "dmm", "--prior", "mine:WantsHidden"], "cannot be made: KeyError"),
-    "wide transition": (["--transition", "mine:wide_gru"], "do not fit together"),
+    "wide transition": (["--transition", "mine:wide_gru"], "do not work together"),
     "narrow guide": (["--guide", "mine:narrow", "--alpha", "0", "--beta", "0"], ""),
     "guide without sites": (["--guide", "mine:Silent", "--alpha", "0", "--beta", "0"], ""),
     "guide without sites in the step form": (
@@ -714,7 +720,7 @@ WRONG_PARTS = {
         "",
     ),
     "guide of the first site only": (["--guide", "mine:First", "--alpha", "0", "--beta", "0", "--form", "step"], ""),
-    "guide without a path form": (["--guide", "mine:StepOnly", "--alpha", "0", "--beta", "0"], "do not fit together"),
+    "guide without a path form": (["--guide", "mine:StepOnly", "--alpha", "0", "--beta", "0"], "do not work together"),
     "guide without the term that is weighed": (
         ["--guide", "mine:filtering", "--alpha", "0.1"],
         "has no auxiliary term",

@@ -51,7 +51,9 @@ def make(data, seed=0, **options):
 
 
 def objective(config):
-    return ZForcingELBO(0.3, 0.7, 0.6) if config.parts.runs_backward else ZForcingELBO(gamma=0.6)
+    if not config.parts.runs_backward:
+        return ZForcingELBO(gamma=0.6)
+    return ZForcingELBO(0.3, 0.0 if config.family == "srnn" else 0.7, 0.6)
 
 
 def loss_and_gradients(model, guide, config, batch, form):
@@ -87,7 +89,7 @@ def check_forms_and_gradients(model, guide, config, batch):
         assert error <= 1e-10 * gradient.abs().max() + 1e-300, name
 
 
-def check_bounds(model, guide, batch):
+def check_bounds(model, guide, config, batch):
     weights = []
     for form in ("step", "path"):
         with noise(2):
@@ -96,6 +98,7 @@ def check_bounds(model, guide, batch):
     elbo, bound = weights[0].mean(0), weights[0].logsumexp(0) - torch.tensor(3.0).double().log()
     assert (elbo <= bound + 1e-12 * bound.abs()).all()
     assert bound.isfinite().all()
+    assert bool((elbo < bound).all()) == (config.family != "rnn")
 
 
 def check_saving(model, guide, config, data, batch):
@@ -122,7 +125,7 @@ def check_parts(data, **options):
     batch = batch_of(data)
     check_shapes(model, guide, config, batch)
     check_forms_and_gradients(model, guide, config, batch)
-    check_bounds(model, guide, batch)
+    check_bounds(model, guide, config, batch)
     check_saving(model, guide, config, data, batch)
 
 
@@ -183,15 +186,20 @@ def test_all_parts_with_all_others(family):
 def test_the_grid_holds_what_it_should():
     count = {family: sum(options["family"] == family for options in GRID) for family in FAMILIES}
     assert count["rnn"] == 6
-    assert all(count[family] > 200 for family in ("zforcing", "storn", "vrnn", "srnn", "dmm") if family != "dmm")
+    for family in ("zforcing", "storn", "vrnn", "srnn", "dmm"):
+        chosen = [options for options in GRID if options["family"] == family]
+        assert {options["prior"] for options in chosen} == {"", *PRIORS}
+        assert {options["transition"] for options in chosen} == {"", *FAMILIES[family].transitions}
+        guides = {options["guide"] for options in chosen}
+        assert guides == {"", "none-prior", *(pair for pair in PAIRS if not pair.endswith("-prior"))}
 
 
 @pytest.mark.parametrize(("guide", "family"), [("residual", "srnn"), ("residual", "zforcing"), ("prior", "vrnn")])
 def test_the_model_takes_over_the_prior_that_the_guide_evaluated(guide, family):
     model, guide, config = make("bits", family=family, guide=guide)
     evaluated = []
-    law = model.prior.law_within
-    model.prior.law_within = lambda parameters, context: evaluated.append(parameters.shape) or law(parameters, context)
+    law = model.prior.law
+    model.prior.law = lambda parameters: evaluated.append(parameters.shape) or law(parameters)
     objective(config)(model, guide)(batch_of("bits"), form="path")
     assert [len(shape) for shape in evaluated] == [2] * 4  # a step at a time in the guide's loop, and never again
 

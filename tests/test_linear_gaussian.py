@@ -616,18 +616,12 @@ def test_the_density_of_a_flows_draw_is_that_of_its_noise_over_the_jacobian():
     torch.manual_seed(7)
     drawn = law.rsample()
     torch.manual_seed(7)
-    base = law.base_dist.rsample()
-
-    def forward(values):
-        for transform in law.transforms:
-            values = transform(values)
-        return values
+    base = law.base.rsample()
 
     def numbers(eps):
         return reparametrised(law, lambda like: eps)
 
-    assert torch.equal(forward(base), drawn)
-    eps = (base - law.base_dist.base_dist.loc) / law.base_dist.base_dist.scale
+    eps = (base - law.base.base_dist.loc) / law.base.base_dist.scale
     assert torch.allclose(numbers(eps), drawn, rtol=1e-12)
     jacobian = torch.autograd.functional.jacobian(numbers, eps)
     assert not torch.allclose(jacobian[0, 0, 0], jacobian[1, 0, 1])
@@ -665,7 +659,7 @@ def test_the_gated_transition_is_its_formula(shape):
 
     gate, proposal = 1 / (1 + (-mlp(prior.gate)).exp()), mlp(prior.proposal)
     mean = (1 - gate) * (z @ prior.linear.weight.T + prior.linear.bias) + gate * proposal
-    score = proposal.clamp(min=0) @ prior.variance.weight.T + prior.variance.bias
+    score = proposal.maximum(proposal / 3).clamp(-3, 3) @ prior.variance.weight.T + prior.variance.bias
     law = prior(Context(latent=z))
     assert (law.batch_shape, law.event_shape) == (shape, (2,))
     assert torch.allclose(law.base_dist.loc, mean, rtol=1e-12, atol=1e-14)

@@ -182,7 +182,7 @@ class Builder:
         """The inference network."""
         config, parts = self.config, self.parts
         if is_own(parts.guide):
-            return imported(parts.guide, nn.Module)(model, config)
+            return imported(parts.guide, nn.Module)(model, config, self.observation)
         encoder = None if parts.posterior == "prior" else self.encoder()
         posterior = self.posterior(encoder)
         backward = encoder is not None and encoder.runs_backward
@@ -191,7 +191,7 @@ class Builder:
             encoder,
             posterior,
             auxiliary=self.auxiliary() if backward else None,
-            backward=self.output({"encoding": config.hidden_size}) if backward else None,
+            backward=self.output({"encoding": config.hidden_size}) if backward and not self.encoder_reads else None,
             embedding=None if encoder is None or (config.share_embedding and self.reads_input) else self.embedding(),
             detach_auxiliary_target=config.detach_auxiliary_target,
             encoder_reads=self.encoder_reads,

@@ -150,7 +150,7 @@ class Conditional(nn.Module):
         A subclass that can do part of its work for all steps at once does it here.
 
         Args:
-            known: fields that are known of all steps beforehand, (..., T, B, size), and that no context_t has.
+            known: fields that are known of all steps beforehand, (..., T, B, size); they stand for those of context_t.
         """
         fields = present(known)
         if not fields:
@@ -184,13 +184,13 @@ class PerceptronConditional(Conditional):
         """The distribution with these parameters, (..., outputs)."""
         raise NotImplementedError
 
-    def law_within(self, parameters: Tensor, context: Context) -> TorchDistribution:
-        """As `law`, for a distribution that depends on the context beyond its parameters."""
+    def law_beside(self, parameters: Tensor, prior: TorchDistribution | None) -> TorchDistribution:
+        """As `law`, for a posterior that starts from the prior of the step."""
         return self.law(parameters)
 
     def forward(self, context: Context) -> TorchDistribution:
         """The distribution, its batch shape that of the fields read."""
-        return self.law_within(self.network(self.gather(context, tuple(self.sizes))), context)
+        return self.law_beside(self.network(self.gather(context, tuple(self.sizes))), context.prior)
 
     def over_steps(self, known: Context) -> Iterator[Callable[[Context], TorchDistribution]]:
         """As of any conditional; the first layer's products with the known fields are done for all steps at once."""
@@ -207,7 +207,9 @@ class PerceptronConditional(Conditional):
         bases.append(linear(fields[early[0]], weights[early[0]], first.bias))
         base = sum(bases[1:], bases[0])
         network = chain(loop_linear(base, weight), *map(in_loop, rest))
-        yield from repeat(lambda context: self.law_within(network(self.gather(context, late)), context), base.shape[-3])
+        yield from repeat(
+            lambda context: self.law_beside(network(self.gather(context, late)), context.prior), base.shape[-3]
+        )
 
 
 class DiagonalGaussian(PerceptronConditional):

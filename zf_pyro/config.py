@@ -12,7 +12,7 @@ from typing import Literal
 from zf_pyro.data.splits import SplitSettings
 from zf_pyro.data.text import TextSettings
 from zf_pyro.errors import check
-from zf_pyro.parts import Parts, choose
+from zf_pyro.parts import Parts, choose, is_own
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class ModelConfig:
     recurrent_init: Literal["orthogonal", "uniform"] = "orthogonal"
     """Initial recurrent weights: an orthogonal block a gate, or PyTorch's uniform law."""
     learn_initial_state: bool = False
-    """Learn h_0 and c_0 instead of keeping them zero."""
+    """Learn the first state, h_0 and c_0 (of srnn also z_0, of dmm z_0 alone), instead of keeping it zero."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -216,6 +216,8 @@ class Config:
         what = f"the guide {parts.guide}" if parts.family != "rnn" else "rnn"
         reason = f"alpha and beta weigh terms of a state that runs backward, and {what} has none; set both to 0"
         check(not any(weights) or parts.runs_backward, reason)
+        reason = "beta weighs p(u_t | b_t), and the encoder of srnn has seen u_t in d_t; set beta to 0"
+        check(parts.family != "srnn" or self.objective.beta == 0 or is_own(parts.guide), reason)
 
 
 SECTIONS = ("data", "model", "objective", "training", "evaluation")

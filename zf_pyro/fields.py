@@ -28,7 +28,7 @@ def override(config: Config, values: Mapping[str, Any]) -> Config:
     owners = {f.name: name for name, section in sections.items() for f in fields(section)}
     owners |= {f.name: "" for f in fields(config) if f.name not in sections}
     changes: dict[str, dict[str, Any]] = {}
-    for name, value in {**weights_of_family(values), **values}.items():
+    for name, value in {**weights_of_family(config.model.family, values), **values}.items():
         if name not in owners:
             raise InputError(unknown_name(f"{config.dataset} field", name, owners))
         if name in ("dataset", "preset") and value != getattr(config, name):
@@ -39,16 +39,16 @@ def override(config: Config, values: Mapping[str, Any]) -> Config:
     return replace(config, **top, **{name: replace(sections[name], **new) for name, new in changes.items()})
 
 
-def weights_of_family(values: Mapping[str, Any]) -> dict[str, float]:
+def weights_of_family(family: str, values: Mapping[str, Any]) -> dict[str, float]:
     """What alpha and beta are where a family or a guide is asked for, and they are not.
 
     A preset's are Z-Forcing's: 0 under another family, under a guide without a state that runs backward, and under one
     of a user's own, of which that is not known.
     """
-    family, guide = str(values.get("family") or "zforcing"), str(values.get("guide") or "")
-    if family == "zforcing" and (not guide or (not is_own(guide) and choose(family, "", "", guide).runs_backward)):
-        return {}
-    return {"alpha": 0.0, "beta": 0.0}
+    family, guide = str(values.get("family", family)), str(values.get("guide") or "")
+    other = "family" in values and family != "zforcing"
+    blind = guide and (is_own(guide) or not choose(family, "", "", guide).runs_backward)
+    return {"alpha": 0.0, "beta": 0.0} if other or blind else {}
 
 
 def read_value(name: str, value: Any, kind: Any) -> Any:

@@ -52,7 +52,8 @@ class Guide(PyroModule):
             need two names.
 
     Raises:
-        ValueError: an auxiliary or a backward model is given, and the encoder has no state that runs backward.
+        ValueError: an auxiliary or a backward model is given, and the encoder has no state that runs backward; or a
+            backward model, and the encoder reads more than the targets.
     """
 
     def __init__(
@@ -78,7 +79,9 @@ class Guide(PyroModule):
         self.embedding = embedding
         self.detach_auxiliary_target = detach_auxiliary_target
         self.encoder_reads = tuple(encoder_reads)
-        if (auxiliary or backward) and not getattr(encoder, "runs_backward", False):
+        if backward is not None and encoder_reads:
+            raise ValueError("p(u_t | b_t) is no model of u_t where the encoder has read what has seen u_t")
+        if not (auxiliary is None and backward is None) and not getattr(encoder, "runs_backward", False):
             kind = "no encoder" if encoder is None else type(encoder).__name__
             raise ValueError(f"the auxiliary and the backward term are of a backward network's state; {kind} has none")
 
@@ -92,7 +95,7 @@ class Guide(PyroModule):
 
         Args:
             batch: sequences with targets.
-            known: what the model's transition knows without any z, where the caller has it already.
+            known: what the model's transition knows without any z; by default under no dropout.
 
         Raises:
             ValueError: the batch has no targets, or the transition does not know what the encoder reads.

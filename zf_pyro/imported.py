@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
+import sysconfig
+import traceback
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from zf_pyro.errors import InputError
+
+INSTALLED = (str(Path(__file__).parent), *sysconfig.get_paths().values())
+"""Where code lies that is not a user's own."""
 
 
 def imported(name: str, kind: type) -> Callable[..., Any]:
@@ -27,7 +33,7 @@ def imported(name: str, kind: type) -> Callable[..., Any]:
     try:
         maker = getattr(import_module(module), attribute)
     except (Exception, SystemExit) as error:  # whatever a module raises while it is imported
-        raise InputError(f"{name} cannot be imported: {type(error).__name__}: {first_line(error)}") from error
+        raise InputError(f"{name} cannot be imported: {told(error)}") from error
     if not callable(maker):
         raise InputError(f"{name} is a {type(maker).__name__}, not a class or a function that makes a part")
 
@@ -35,7 +41,7 @@ def imported(name: str, kind: type) -> Callable[..., Any]:
         try:
             made = maker(*arguments)
         except (Exception, SystemExit) as error:
-            raise InputError(f"{name} cannot be made: {type(error).__name__}: {first_line(error)}") from error
+            raise InputError(f"{name} cannot be made: {told(error)}") from error
         if not isinstance(made, kind):
             raise InputError(f"{name} made a {type(made).__name__}, not a {kind.__module__}.{kind.__qualname__}")
         return made
@@ -43,6 +49,11 @@ def imported(name: str, kind: type) -> Callable[..., Any]:
     return make
 
 
-def first_line(error: BaseException) -> str:
-    """What an exception says, at most a line."""
-    return str(error).strip().split("\n")[0]
+def told(error: BaseException) -> str:
+    """An exception in a line: its kind, its first line, and where in a user's own code it came from."""
+    message = (
+        f"{type(error).__name__}: {str(error).strip().splitlines()[0]}" if str(error).strip() else type(error).__name__
+    )
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not frame.filename.startswith((*INSTALLED, "<"))]
+    return f"{message} ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else message

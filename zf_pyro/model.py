@@ -94,7 +94,7 @@ class StochasticRNN(PyroModule):
                     target = None if batch.targets is None else batch.targets[t - 1]
                     x = pyro.sample(f"x_{t}", emission(context._replace(feature=feature)), obs=target)
                 xs.append(x)
-        return torch.stack(xs)
+        return torch.stack(torch.broadcast_tensors(*xs))
 
     def score_paths(self, batch: SequenceBatch) -> Tensor:
         """The path form; (T, B) or (T, B, D)."""

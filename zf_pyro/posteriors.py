@@ -12,15 +12,15 @@ from torch.distributions import Independent, Normal
 from zf_pyro.conditionals import Conditional, Context, DiagonalGaussian
 
 
-def prior_of(context: Context) -> Any:
-    """The prior of a context.
+def required(prior: TorchDistribution | None) -> Any:
+    """The prior itself.
 
     Raises:
         ValueError: there is none, as outside of a guide.
     """
-    if context.prior is None:
+    if prior is None:
         raise ValueError("this posterior starts from the prior, and the context holds none; it is for a guide")
-    return context.prior
+    return prior
 
 
 class ResidualGaussian(DiagonalGaussian):
@@ -37,14 +37,12 @@ class ResidualGaussian(DiagonalGaussian):
         super().__init__(*args, **options)
         self.reads = (*self.reads, "prior")
 
-    def law_within(self, parameters: Tensor, context: Context) -> TorchDistribution:
+    def law_beside(self, parameters: Tensor, prior: TorchDistribution | None) -> TorchDistribution:
         """Batch shape (..., B), event shape (Z,)."""
-        prior, residual = prior_of(context), self.law(parameters).base_dist
-        if not (isinstance(prior, Independent) and isinstance(prior.base_dist, Normal)):
-            raise ValueError(
-                f"a residual posterior adds to the mean of a Gaussian prior, not of a {type(prior).__name__}"
-            )
-        return dist.Normal(prior.base_dist.loc + residual.loc, residual.scale).to_event(1)
+        start, residual = required(prior), self.law(parameters).base_dist
+        if not (isinstance(start, Independent) and isinstance(start.base_dist, Normal)):
+            raise ValueError(f"a residual posterior adds to a Gaussian prior's mean, not to a {type(start).__name__}'s")
+        return dist.Normal(start.base_dist.loc + residual.loc, residual.scale).to_event(1)
 
 
 class PriorPosterior(Conditional):
@@ -55,4 +53,4 @@ class PriorPosterior(Conditional):
 
     def forward(self, context: Context) -> TorchDistribution:
         """p(z_t | context_t)."""
-        return prior_of(context)
+        return required(context.prior)

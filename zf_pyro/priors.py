@@ -11,7 +11,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.nn.functional import hardtanh, softplus
 
-from zf_pyro.conditionals import Conditional, Context, PerceptronConditional, perceptron
+from zf_pyro.conditionals import ClippedLeakyReLU, Conditional, Context, PerceptronConditional, perceptron
 
 
 class StandardNormal(Conditional):
@@ -34,22 +34,23 @@ class StandardNormal(Conditional):
 class GatedTransition(Conditional):
     """p(z_t | z_{t-1}), a gate between a linear and a non-linear mean.
 
-    g = sigmoid(MLP(z)),  h = MLP(z),  mean = (1 - g) (W z + w) + g h,  variance = softplus(V relu(h) + v) + exp(-clamp)
+    g = sigmoid(MLP(z)),  h = MLP(z),  mean = (1 - g) (W z + w) + g h,  variance = softplus(V a(h) + v) + exp(-clamp)
 
     W starts as the identity. Krishnan, Shalit, Sontag, "Structured Inference Networks for Nonlinear State Space
-    Models", AAAI 2017; the floor under the variance is this package's.
+    Models", AAAI 2017; there a is max(0, h), and the variance has no floor.
 
     Args:
         size: Z.
         hidden: units of the two hidden layers.
         clamp: the floor under the log-variance is minus this.
-        activation: of the hidden layers, `ClippedLeakyReLU()` by default.
+        activation: a, also of the hidden layers, `ClippedLeakyReLU()` by default.
     """
 
     def __init__(self, size: int, hidden: int, *, clamp: float = 8.0, activation: nn.Module | None = None) -> None:
         super().__init__("latent")
         self.gate = perceptron(size, size, hidden, activation)
         self.proposal = perceptron(size, size, hidden, activation)
+        self.activation = activation or ClippedLeakyReLU()
         self.linear = nn.Linear(size, size)
         self.variance = nn.Linear(size, size)
         nn.init.eye_(self.linear.weight)
@@ -61,7 +62,7 @@ class GatedTransition(Conditional):
         latent = self.gather(context)
         proposal = self.proposal(latent)
         mean = torch.lerp(self.linear(latent), proposal, self.gate(latent).sigmoid())
-        variance = softplus(self.variance(proposal.relu())) + self.floor
+        variance = softplus(self.variance(self.activation(proposal))) + self.floor
         return dist.Normal(mean, variance.sqrt()).to_event(1)
 
 

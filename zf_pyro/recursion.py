@@ -101,7 +101,7 @@ class PathStates:
         self.model, self.transition, self.prior = model, transition, prior
         self.batch, self.factors = batch, factors
         self.path: Path | None = None
-        self.parameters = [(parameter, version(parameter)) for parameter in model.parameters()]
+        self.tensors = [(tensor, version(tensor)) for tensor in (*model.parameters(), *model.buffers())]
         self.with_gradients = torch.is_grad_enabled()
 
     @cached_property
@@ -167,7 +167,9 @@ class PathStates:
             standard: where normal numbers come from; None draws those of all steps at once.
         """
         prior = self.prior if "prior" in conditional.reads else None
-        laws: dict[Conditional, list[TorchDistribution]] = {each: [] for each in (prior, conditional) if each}
+        laws: dict[Conditional, list[TorchDistribution]] = {
+            each: [] for each in (prior, conditional) if each is not None
+        }
         steps = {each: self.over_steps(each, beyond if each is conditional else Context()) for each in laws}
         standard = standard or Beforehand(self.embedded.shape[-3])
 
@@ -219,6 +221,6 @@ class PathStates:
             and self.batch is other.batch
             and self.factors is other.factors
             and self.with_gradients == other.with_gradients
-            and len(self.parameters) == len(other.parameters)
-            and all(p is q and i == j for (p, i), (q, j) in zip(self.parameters, other.parameters, strict=True))
+            and len(self.tensors) == len(other.tensors)
+            and all(p is q and i == j for (p, i), (q, j) in zip(self.tensors, other.tensors, strict=True))
         )

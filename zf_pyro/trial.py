@@ -13,7 +13,7 @@ from zf_pyro.config import ModelConfig
 from zf_pyro.data.batch import SequenceBatch
 from zf_pyro.data.corpus import Observation
 from zf_pyro.errors import InputError
-from zf_pyro.imported import first_line
+from zf_pyro.imported import told
 from zf_pyro.objectives import ZForcingELBO
 from zf_pyro.parts import is_own
 from zf_pyro.paths import Form
@@ -40,8 +40,7 @@ def try_out(trainer: Trainer, config: ModelConfig, observation: Observation) -> 
             objective(trainer.model, trainer.guide)(batch, form=form).backward()
             importance_weights(trainer.model, trainer.guide, batch, 2, form=form)
     except Exception as error:  # whatever a user's parts raise
-        said = f"{type(error).__name__}: {first_line(error)}"
-        raise InputError(f"the parts named do not fit together: {said}") from error
+        raise InputError(f"the parts named do not work together: {told(error)}") from error
     finally:
         trainer.loss.zero_grad()
 

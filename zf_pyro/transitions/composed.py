@@ -40,8 +40,8 @@ class DelayedTransition(Transition):
         return Delayed(self.inner.initial(num_sequences), latent)
 
     def known(self, embedded: Tensor) -> Context:
-        """As of the inner recursion."""
-        return self.inner.known(embedded)
+        """The embedded inputs, where the inner recursion has them."""
+        return Context(input=self.inner.known(embedded).input)
 
     def prepare(self, embedded: Tensor) -> Any:
         """As of the inner recursion."""
@@ -49,7 +49,7 @@ class DelayedTransition(Transition):
 
     def over_steps(self, embedded: Tensor, known: Context) -> Iterable[Any]:
         """As of the inner recursion."""
-        return self.inner.over_steps(embedded, known)
+        return self.inner.over_steps(embedded, self.inner.known(embedded))
 
     def predict(self, state: Delayed, prepared: Any) -> Context:
         """h_t, z_{t-1} and the embedded input."""

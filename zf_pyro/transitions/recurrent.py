@@ -60,17 +60,26 @@ class RecurrentTransition(Transition):
         activation: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        self.from_input: Any = nn.Linear(input_size, gates * hidden_size)
+        self.from_input: Any = self.input_map(input_size, gates * hidden_size)
         self.recurrent = nn.Linear(hidden_size, gates * hidden_size, bias=False)
-        self.from_latent: nn.Module = nn.Linear(latent_hidden or latent_size, gates * hidden_size, bias=False)
-        if latent_hidden is not None:
-            layer = nn.Linear(latent_size, latent_hidden)
-            self.from_latent = nn.Sequential(layer, activation or ClippedLeakyReLU(), self.from_latent)
+        self.from_latent = self.latent_map(latent_size, gates * hidden_size, latent_hidden, activation)
         initialise_recurrent(self.recurrent.weight, recurrent_init)
-        nn.init.zeros_(self.from_input.bias)
         initial = torch.zeros(parts, hidden_size)
         self.initial_state = nn.Parameter(initial) if learn_initial_state else None
         self.parts, self.hidden_size, self.latent_size = parts, hidden_size, latent_size
+
+    def input_map(self, inputs: int, outputs: int) -> nn.Module:
+        """The map of embed(u_t) into the gates: linear, its bias zero at first."""
+        layer = nn.Linear(inputs, outputs)
+        nn.init.zeros_(layer.bias)
+        return layer
+
+    def latent_map(self, inputs: int, outputs: int, hidden: int | None, activation: nn.Module | None) -> nn.Module:
+        """The map of z_t into the gates: linear, or with a hidden layer, and without a bias of its own."""
+        last = nn.Linear(hidden or inputs, outputs, bias=False)
+        if hidden is None:
+            return last
+        return nn.Sequential(nn.Linear(inputs, hidden), activation or ClippedLeakyReLU(), last)
 
     def initial_parts(self, num_sequences: int) -> list[Tensor]:
         """What a state holds before the first step, each (B, H), and z_0 = 0, (B, Z)."""
@@ -153,23 +162,18 @@ class LayerNormLSTMTransition(LSTMTransition):
     The gates are LN(W embed(u_t)) + (1 + g) * norm(U h_{t-1}) + s, where norm has mean 0 and variance 1 over the 4H
     units, LN has a learned scale and shift besides, and (g, s) is a perceptron on z_t, clipped to plus and minus 3.
 
-    Args:
-        input_size: E.
-        latent_size: Z.
-        hidden_size: H.
-        latent_hidden: units of the perceptron's hidden layer.
-        **options: `recurrent_init`, `learn_initial_state` and `activation` of `RecurrentTransition`.
+    Args as of `RecurrentTransition`, without `gates` and `parts`; `latent_hidden` is H where it is None.
     """
 
     BOUND = 3.0
 
-    def __init__(self, input_size: int, latent_size: int, hidden_size: int, **options: Any) -> None:
-        super().__init__(input_size, latent_size, hidden_size, **options)
-        latent_hidden = options.get("latent_hidden") or hidden_size
-        self.from_latent = perceptron(latent_size, 8 * hidden_size, latent_hidden, options.get("activation"))
-        self.from_input = nn.Sequential(
-            nn.Linear(input_size, 4 * hidden_size, bias=False), nn.LayerNorm(4 * hidden_size)
-        )
+    def input_map(self, inputs: int, outputs: int) -> nn.Module:
+        """A linear map without bias, and its layer norm."""
+        return nn.Sequential(nn.Linear(inputs, outputs, bias=False), nn.LayerNorm(outputs))
+
+    def latent_map(self, inputs: int, outputs: int, hidden: int | None, activation: nn.Module | None) -> nn.Module:
+        """The perceptron that gives scale and shift of all gates."""
+        return perceptron(inputs, 2 * outputs, hidden or outputs // 4, activation)
 
     def gates(self, from_input: Tensor, latent: Tensor, hidden: Tensor) -> Tensor:
         """The four gates of one step, (..., B, 4H)."""
@@ -183,7 +187,7 @@ class LayerNormLSTMTransition(LSTMTransition):
     def over_steps(self, embedded: Tensor, known: Context) -> Iterable[Prepared]:
         """As `prepare`, with the weights' gradients taken after the loop."""
         if not (is_plain(self.from_latent) and is_plain_linear(self.recurrent)):
-            yield from super(LSTMTransition, self).over_steps(embedded, known)
+            yield from Transition.over_steps(self, embedded, known)
             return
         latent_layers = chain(*map(in_loop, layers(self.from_latent)))
         weight = self.recurrent.weight
