@@ -633,6 +633,11 @@ def test_the_density_of_a_flows_draw_is_that_of_its_noise_over_the_jacobian():
         assert torch.allclose(law.log_prob(value), expected, rtol=1e-10)
 
 
+def test_a_flow_scores_a_value_of_fewer_dimensions():
+    law, value = flow_of(), random(2)
+    assert torch.equal(law.log_prob(value), law.log_prob(value.expand(3, 2)))
+
+
 def test_expanding_a_flow_keeps_its_law():
     law = flow_of()
     larger = law.expand(torch.Size((4, 3)))

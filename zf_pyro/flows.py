@@ -47,13 +47,13 @@ class AffineCoupling(nn.Module):
         """Y from x, (..., size)."""
         kept, moved = x.split(self.sizes, -1)
         shift, log_scale = self.moves(kept, condition)
-        return torch.cat([kept, torch.addcmul(shift, moved, log_scale.exp())], -1)
+        return beside([kept, torch.addcmul(shift, moved, log_scale.exp())])
 
     def inverse(self, y: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
         """X from y, (..., size), and the log-determinant of y's derivative by x, (...)."""
         kept, moved = y.split(self.sizes, -1)
         shift, log_scale = self.moves(kept, condition)
-        return torch.cat([kept, (moved - shift) * (-log_scale).exp()], -1), log_scale.sum(-1)
+        return beside([kept, (moved - shift) * (-log_scale).exp()]), log_scale.sum(-1)
 
 
 class Flow(TorchDistribution):

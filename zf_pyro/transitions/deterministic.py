@@ -61,7 +61,7 @@ class DeterministicTransition(Transition):
         self.parts = (2 if kind == "lstm" else 1, num_layers)
         initial = torch.zeros(self.parts[0] * num_layers * hidden_size), torch.zeros(latent_size)
         for name, value in zip(("initial_network", "initial_latent"), initial, strict=True):
-            if learn_initial_state:
+            if learn_initial_state and len(value):
                 self.register_parameter(name, nn.Parameter(value))
             else:
                 self.register_buffer(name, value, persistent=False)
