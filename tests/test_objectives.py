@@ -12,6 +12,7 @@ from torch import nn
 
 from tests.tiny import all_parameters, tiny_batch, tiny_pair
 from zf_pyro import Conditional, Context, Guide, LinearSchedule, ZForcingELBO
+from zf_pyro.noise import noise
 from zf_pyro.objectives import Terms
 from zf_pyro.scopes import local_parameters
 from zf_pyro.terms import AUXILIARY, BACKWARD, skip_terms
@@ -67,7 +68,7 @@ def test_terms_equal_their_formulas(reads):
     pyro.set_rng_seed(5)
     with torch.no_grad(), skip_terms(AUXILIARY, BACKWARD):
         z = guide(batch)  # (T, B, Z)
-    by_hand = dict.fromkeys(Terms._fields, 0.0)
+    by_hand = dict.fromkeys(Terms._fields[:4], 0.0)
     with torch.no_grad():
         for b, length in enumerate(lengths):
             state = model.transition.initial(1)
@@ -87,7 +88,9 @@ def test_terms_equal_their_formulas(reads):
                 if t > 0:
                     scores = guide.backward(Context(encoding=encoding)).log_prob(batch.inputs[t, b : b + 1])
                     by_hand["backward"] += scores.item()
-    for name, value in objective.last_terms._asdict().items():
+    assert objective.last_terms.penalty is None
+    for name in by_hand:
+        value = getattr(objective.last_terms, name)
         assert value.item() == pytest.approx(by_hand[name], rel=1e-10), name
 
 
@@ -111,7 +114,8 @@ def test_terms_are_averages_over_particles(vectorize):
     batch = tiny_batch()
     single, several = (ZForcingELBO(0.3, 0.7, num_particles=k, vectorize_particles=vectorize and k > 1) for k in (1, 4))
     assert several.loss(model, guide, batch) == pytest.approx(single.loss(model, guide, batch), rel=1e-6)
-    for ours, theirs in zip(several.last_terms, single.last_terms, strict=True):
+    assert several.last_terms.penalty is single.last_terms.penalty is None
+    for ours, theirs in zip(several.last_terms[:4], single.last_terms[:4], strict=True):
         assert ours.item() == pytest.approx(theirs.item(), rel=1e-6)
 
 
@@ -161,7 +165,7 @@ def test_a_term_of_weight_zero_is_not_evaluated():
     guide.auxiliary, guide.backward = Exploding("latent"), Exploding("encoding")
     objective = ZForcingELBO(gamma=0.0)
     assert math.isfinite(objective.loss(model, guide, tiny_batch()))
-    assert objective.last_terms[1:] == (None, None, None)
+    assert objective.last_terms[1:] == (None,) * 4
     with pytest.raises(AssertionError, match="evaluated"):
         ZForcingELBO(alpha=1.0).loss(model, guide, tiny_batch())
 
@@ -295,3 +299,94 @@ def test_squared_error_is_the_error_plus_a_constant():
 def test_a_count_below_one_is_refused(count):
     with pytest.raises(ValueError, match="count must be at least 1"):
         ZForcingELBO(count=count)
+
+
+def kl_of_steps(model, guide, batch, seed=1):
+    """KL_t of every step and sequence, (T, B), zero at padded steps, by the laws of the step form."""
+    with noise(seed), skip_terms(AUXILIARY, BACKWARD):
+        guide_trace = poutine.trace(guide).get_trace(batch)
+        model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(batch)
+    laws = [[trace.nodes[f"z_{t}"]["fn"] for trace in (guide_trace, model_trace)] for t in range(1, 6)]
+    return torch.stack([torch.distributions.kl_divergence(*pair) for pair in laws]) * batch.mask
+
+
+@pytest.mark.parametrize("form", ["step", "path"])
+@pytest.mark.parametrize("floor", [0.3, 2.0, 1e3])
+def test_free_bits_are_a_floor_under_the_divergence_of_each_real_step(form, floor):
+    model, guide = tiny_pair()
+    batch = tiny_batch()
+    kl = kl_of_steps(model, guide, batch)
+    objective = ZForcingELBO(gamma=0.7, free_bits=floor)
+    with noise(1):
+        loss = objective.loss(model, guide, batch, form=form)
+    terms = objective.last_terms
+    floored = (kl.clamp(min=floor) * batch.mask).sum().item()
+    assert terms.penalty.item() == pytest.approx(floored, rel=1e-11)
+    assert terms.kl.item() == pytest.approx(kl.sum().item(), rel=1e-11)
+    assert loss == pytest.approx((0.7 * terms.penalty - terms.reconstruction).item(), rel=1e-11)
+
+
+@pytest.mark.parametrize("form", ["step", "path"])
+@pytest.mark.parametrize("floor", [0.0, 2.0])
+def test_the_gradient_is_that_of_the_loss_by_finite_differences(form, floor):
+    model, guide = tiny_pair()
+    objective = ZForcingELBO(0.2, 0.3, 0.7, free_bits=floor)
+
+    def loss_of():
+        with noise(1):
+            return objective(model, guide)(tiny_batch(), form=form)
+
+    loss_of().backward()
+    generator = torch.Generator().manual_seed(0)
+    detached = guide.detach_auxiliary_target
+    for name, parameter in all_parameters(model, guide).items():
+        if detached and name.startswith(("1.encoder", "0.embedding")):
+            continue  # the auxiliary's target is held fixed in the gradient, and is not in the differences
+        place = int(torch.randint(parameter.numel(), (1,), generator=generator))
+        with torch.no_grad():
+            values = []
+            for step in (1e-5, -1e-5):
+                parameter.view(-1)[place] += step
+                values.append(loss_of().item())
+                parameter.view(-1)[place] -= step
+        found = parameter.grad.view(-1)[place].item()
+        assert found == pytest.approx((values[0] - values[1]) / 2e-5, rel=1e-4, abs=1e-7), name
+
+
+@pytest.mark.parametrize("form", ["step", "path"])
+@pytest.mark.parametrize("balance", [0.2, 0.8])
+def test_balancing_scales_what_each_law_is_pulled_by(form, balance):
+    """The prior's layers get 2 w of their gradient of KL, the posterior's 2 (1 - w); the value stays."""
+    model, guide = tiny_pair()
+    batch = tiny_batch((1, 1, 1))  # one step: nothing else depends on either law
+    found = {}
+    for weight in (0.5, balance):
+        for parameter in all_parameters(model, guide).values():
+            parameter.grad = None
+        objective = ZForcingELBO(kl_balance=weight)
+        with noise(1):
+            loss = objective(model, guide)(batch, form=form)
+        (loss + objective_without_kl(model, guide, batch, form)).backward()
+        pulled = model.prior.network[-1].weight.grad, guide.posterior.network[-1].weight.grad
+        found[weight] = loss.item(), *(each.clone() for each in pulled)
+    assert found[balance][0] == pytest.approx(found[0.5][0], rel=1e-12)
+    assert torch.allclose(found[balance][1], 2 * balance * found[0.5][1], rtol=1e-9)
+    assert torch.allclose(found[balance][2], 2 * (1 - balance) * found[0.5][2], rtol=1e-9)
+
+
+def objective_without_kl(model, guide, batch, form):
+    """Minus the reconstruction's part of the loss, so that only the gradient of the KL term is left."""
+    with noise(1):
+        return -ZForcingELBO(gamma=0.0)(model, guide)(batch, form=form)
+
+
+def test_balancing_meets_a_law_that_is_no_gaussian():
+    model, guide = tiny_pair(prior="mixture")
+    with pytest.raises(NotImplementedError, match="KL balancing needs Gaussian laws, and here is a MixtureSameFamily"):
+        ZForcingELBO(kl_balance=0.8)(model, guide)(tiny_batch(), form="path")
+
+
+@pytest.mark.parametrize("options", [{"free_bits": -1}, {"free_bits": math.nan}, {"kl_balance": 0}, {"kl_balance": 1}])
+def test_wrong_options_of_the_divergence_are_refused(options):
+    with pytest.raises(ValueError, match=r"must not be negative|must be between 0 and 1"):
+        ZForcingELBO(**options)

@@ -7,6 +7,7 @@ from zf_pyro.encoders import BackwardEncoder, BidirectionalEncoder, Encoder, For
 from zf_pyro.errors import InputError
 from zf_pyro.flows import CouplingFlow
 from zf_pyro.guides import Guide
+from zf_pyro.importance import ZForcingIWAE
 from zf_pyro.model import StochasticRNN
 from zf_pyro.objectives import Terms, ZForcingELBO
 from zf_pyro.posteriors import PriorPosterior, ResidualGaussian
@@ -58,6 +59,7 @@ __all__ = [
     "Terms",
     "Transition",
     "ZForcingELBO",
+    "ZForcingIWAE",
     "estimate_bound",
     "importance_weights",
     "load",

@@ -10,17 +10,20 @@ import torch
 from torch import Tensor, nn
 
 from zf_pyro.conditionals import Bernoulli, Categorical, ClippedLeakyReLU, Conditional, DiagonalGaussian
-from zf_pyro.config import ModelConfig
+from zf_pyro.config import ModelConfig, ObjectiveConfig
 from zf_pyro.data.corpus import Observation
 from zf_pyro.encoders import BackwardEncoder, BidirectionalEncoder, Encoder, ForwardEncoder, TargetEncoder
 from zf_pyro.errors import check
 from zf_pyro.flows import CouplingFlow
 from zf_pyro.guides import Guide
+from zf_pyro.importance import ZForcingIWAE
 from zf_pyro.imported import imported
 from zf_pyro.model import StochasticRNN
+from zf_pyro.objectives import ZForcingELBO
 from zf_pyro.parts import FAMILIES, is_own
 from zf_pyro.posteriors import PriorPosterior, ResidualGaussian
 from zf_pyro.priors import GatedTransition, GaussianMixture, StandardNormal
+from zf_pyro.schedules import LinearSchedule
 from zf_pyro.transitions import (
     DelayedTransition,
     DeterministicTransition,
@@ -49,6 +52,24 @@ def build(config: ModelConfig, observation: Observation) -> tuple[StochasticRNN,
         check(modules, f"{config.family} made {len(pair)} things, not a model and a guide, both torch.nn.Modules")
         return pair
     return Builder(config, observation).build()
+
+
+def build_objective(config: ObjectiveConfig, count: int) -> ZForcingELBO:
+    """What training minimises.
+
+    Args:
+        config: its kind and its weights.
+        count: what the sum over sequences is divided by.
+    """
+    gamma = LinearSchedule(config.kl_start, 1.0, config.kl_steps)
+    if config.objective == "elbo":
+        several = {"num_particles": config.particles, "vectorize_particles": config.particles > 1}
+        options = {"free_bits": config.free_bits, "kl_balance": config.kl_balance, **several}
+        elbo = ZForcingELBO(config.alpha, config.beta, gamma, count=count, **options)  # type: ignore[arg-type]
+        elbo.max_plate_nesting = 2 if config.particles > 1 else 1
+        return elbo
+    doubly = config.objective == "dreg"
+    return ZForcingIWAE(config.alpha, config.beta, gamma, count=count, num_particles=config.particles, doubly=doubly)
 
 
 class Unread(nn.Module):

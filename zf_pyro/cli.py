@@ -88,6 +88,7 @@ def cli() -> None:
 @click.option("--epochs", type=int, help="Passes over the training split at most.")
 @part_options
 @click.option("--batch-size", type=int, help="Sequences an update.")
+@click.option("--objective", metavar="NAME", help="elbo, iwae or dreg [default: elbo].")
 @click.option("--alpha", type=float, help="Weight of the auxiliary term.")
 @click.option("--beta", type=float, help="Weight of the backward language model.")
 @click.option("--kl-start", type=float, help="Weight of the KL term at the first update.")

@@ -106,8 +106,17 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class ObjectiveConfig:
-    """Weights of the terms of `zf_pyro.objectives.ZForcingELBO`."""
+    """What is maximised in training, and the weights of its terms."""
 
+    objective: Literal["elbo", "iwae", "dreg"] = "elbo"
+    """The evidence lower bound, the importance-weighted bound, or the same with the guide's gradient doubly
+    reparametrised; each plus the two added terms."""
+    train_particles: int = 0
+    """Particles a sequence in training; 0 takes 1 for elbo and 5 for iwae and dreg."""
+    free_bits: float = 0.0
+    """Of elbo: a floor under KL_t, in nats a step, below which there is nothing to gain."""
+    kl_balance: float = 0.5
+    """Of elbo: above 1/2 the KL term pulls more on the prior, below on the posterior."""
     alpha: float = 0.005
     """Weight of the auxiliary term, per unit of b_t."""
     beta: float = 0.005
@@ -123,6 +132,17 @@ class ObjectiveConfig:
         for name in ("alpha", "beta", "kl_start", "kl_steps"):
             check(getattr(self, name) >= 0, f"{name} must not be negative")
         check(self.kl_start == 1 or self.kl_steps > 0, "kl_start has no effect while kl_steps is 0; set kl_steps too")
+        check(0 <= self.train_particles <= 10_000, "train_particles must be at least 0 and at most 10,000")
+        check(self.free_bits >= 0, "free_bits must not be negative")
+        check(0 < self.kl_balance < 1, "kl_balance must be above 0 and below 1")
+        plain = self.free_bits == 0 and self.kl_balance == 0.5
+        reason = f"{self.objective} has no KL term of its own, so free_bits and kl_balance are of the objective elbo"
+        check(self.objective == "elbo" or plain, reason)
+
+    @property
+    def particles(self) -> int:
+        """Particles a sequence in training."""
+        return self.train_particles or (1 if self.objective == "elbo" else 5)
 
 
 @dataclass(frozen=True)
@@ -216,6 +236,11 @@ class Config:
         what = f"the guide {parts.guide}" if parts.family != "rnn" else "rnn"
         reason = f"alpha and beta weigh terms of a state that runs backward, and {what} has none; set both to 0"
         check(not any(weights) or parts.runs_backward, reason)
+        gaussian = parts.prior not in ("mixture", "flow") and parts.posterior != "flow"
+        reason = "kl_balance needs a Gaussian prior and posterior, whose divergence is known; set it to 0.5"
+        check(self.objective.kl_balance == 0.5 or gaussian, reason)
+        path = self.training.form == "path"
+        check(path or self.objective.objective != "dreg", "dreg needs the path form; take --form path, or iwae")
         reason = "beta weighs p(u_t | b_t), and the encoder of srnn has seen u_t in d_t; set beta to 0"
         check(parts.family != "srnn" or self.objective.beta == 0 or is_own(parts.guide), reason)
 

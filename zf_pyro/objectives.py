@@ -10,6 +10,7 @@ give the evidence lower bound. Goyal et al., "Z-Forcing", NIPS 2017.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import torch
@@ -20,8 +21,8 @@ from pyro.infer.util import is_validation_enabled
 from pyro.poutine.util import prune_subsample_sites
 from pyro.util import check_model_guide_match, warn_if_nan
 from torch import Tensor
-from torch.distributions import kl_divergence
 
+from zf_pyro.divergences import Divergence
 from zf_pyro.schedules import Weight, weight_at
 from zf_pyro.terms import AUXILIARY, BACKWARD, skip_terms
 
@@ -36,12 +37,40 @@ class Terms(NamedTuple):
         kl: sum KL_t; None where gamma is 0.
         auxiliary: sum log p(b_t | z_t); None where alpha is 0 or the guide has no such term.
         backward: sum log p(u_t | b_t); None where beta is 0 or the guide has no such term.
+        penalty: what gamma weighs in place of the sum of KL_t, under free bits; None without.
     """
 
     reconstruction: Tensor
     kl: Tensor | None
     auxiliary: Tensor | None
     backward: Tensor | None
+    penalty: Tensor | None = None
+
+    def detached(self) -> Terms:
+        """The same numbers without their graph."""
+        return Terms._make(None if term is None else term.detach() for term in self)
+
+
+class Weights(NamedTuple):
+    """The weights of the terms at an update."""
+
+    alpha: float
+    beta: float
+    gamma: float
+
+    def skipping(self) -> AbstractContextManager[None]:
+        """Inside, guides leave out the terms of weight 0."""
+        return skip_terms(*(name for name, weight in ((AUXILIARY, self.alpha), (BACKWARD, self.beta)) if weight == 0))
+
+    def added(self, auxiliary: Tensor | None, backward: Tensor | None) -> Tensor | float:
+        """The weighted sum of the two added terms."""
+        require_term(auxiliary, self.alpha, "alpha", AUXILIARY)
+        require_term(backward, self.beta, "beta", BACKWARD)
+        total: Tensor | float = 0.0
+        for weight, term in ((self.alpha, auxiliary), (self.beta, backward)):
+            if term is not None:
+                total = total + weight * term
+        return total
 
 
 class ZForcingELBO(ELBO):
@@ -60,6 +89,8 @@ class ZForcingELBO(ELBO):
         gamma: weight of the KL term.
         count: what the sum is divided by. 1 leaves the sum over sequences, as Pyro's own objectives do; the number of
             sequences of a batch over all processes makes it a mean.
+        free_bits: floor under KL_t, nats a step.
+        kl_balance: above 1/2 the KL term pulls more on the prior, below on the posterior; see `Divergence`.
         num_particles: samples of z to average over.
         vectorize_particles: draw them in one pass, in a plate left of the batch.
 
@@ -80,6 +111,8 @@ class ZForcingELBO(ELBO):
         gamma: Weight = 1.0,
         *,
         count: int = 1,
+        free_bits: float = 0.0,
+        kl_balance: float = 0.5,
         num_particles: int = 1,
         vectorize_particles: bool = False,
     ) -> None:
@@ -88,24 +121,26 @@ class ZForcingELBO(ELBO):
             raise ValueError(f"count must be at least 1, not {count}")
         self.alpha, self.beta, self.gamma = alpha, beta, gamma
         self.count = count
+        self.divergence = Divergence(free_bits, kl_balance)
         self.step = 0
         self.last_terms: Terms | None = None
 
     def differentiable_loss(self, model: Callable, guide: Callable, *args: Any, **kwargs: Any) -> Tensor:
         """The loss as a scalar tensor, to be differentiated."""
-        alpha, beta, gamma = (weight_at(weight, self.step) for weight in (self.alpha, self.beta, self.gamma))
-        skipped = [name for name, weight in ((AUXILIARY, alpha), (BACKWARD, beta)) if weight == 0]
-        with skip_terms(*skipped):
+        weights = self.weights()
+        divergence = self.divergence if weights.gamma else None
+        with weights.skipping():
             traces = self._get_traces(model, guide, args, kwargs)
-            terms = mean_of_particles([collect_terms(*pair, with_kl=gamma != 0) for pair in traces], self.num_particles)
-        require_term(terms.auxiliary, alpha, "alpha", AUXILIARY)
-        require_term(terms.backward, beta, "beta", BACKWARD)
-        self.last_terms = Terms._make(None if term is None else term.detach() for term in terms)
-        objective = terms.reconstruction
-        for weight, term in ((alpha, terms.auxiliary), (beta, terms.backward), (-gamma, terms.kl)):
-            if term is not None:
-                objective = objective + weight * term
-        return -objective / self.count
+            particles = [collect_terms(model_trace, guide_trace, divergence) for model_trace, guide_trace in traces]
+            terms = mean_of_particles(particles, self.num_particles)
+        objective = terms.reconstruction + weights.added(terms.auxiliary, terms.backward)
+        penalty = terms.kl if terms.penalty is None else terms.penalty
+        self.last_terms = terms.detached()
+        return -(objective if penalty is None else objective - weights.gamma * penalty) / self.count
+
+    def weights(self) -> Weights:
+        """The weights at the current step."""
+        return Weights(*(weight_at(weight, self.step) for weight in (self.alpha, self.beta, self.gamma)))
 
     def loss(self, model: Callable, guide: Callable, *args: Any, **kwargs: Any) -> float:
         """The loss as a number, without gradients."""
@@ -139,24 +174,32 @@ def require_term(term: Tensor | None, weight: float, weight_name: str, name: str
         )
 
 
-def collect_terms(model_trace: Any, guide_trace: Any, *, with_kl: bool) -> Terms:
-    """The terms of one pair of traces."""
+def collect_terms(model_trace: Any, guide_trace: Any, divergence: Divergence | None) -> Terms:
+    """The terms of one pair of traces; those of the divergence only where one is given."""
     reconstruction = torch.zeros(())
-    kl = torch.zeros(()) if with_kl else None
-    added: dict[str, Tensor] = {}
+    kl = penalty = torch.zeros(()) if divergence else None
     for name, site in stochastic_sites(model_trace):
         if site["is_observed"]:
             reconstruction = reconstruction + log_prob(site).sum()
-        elif kl is not None:
-            kl = kl + kl_sum(guide_trace.nodes[name], site)
+        elif divergence and kl is not None and penalty is not None:
+            of_site = divergence.of_site(guide_trace.nodes[name], site)
+            kl, penalty = kl + of_site.kl, penalty + of_site.penalty
     for name, site in stochastic_sites(guide_trace):
+        if name not in model_trace.nodes and "term" not in site["infer"] and kl is not None and penalty is not None:
+            score = log_prob(site).sum()
+            kl, penalty = kl + score, penalty + score
+    return Terms(reconstruction, kl, *added_terms(guide_trace), penalty if divergence and divergence.floor else None)
+
+
+def added_terms(guide_trace: Any) -> tuple[Tensor | None, Tensor | None]:
+    """The auxiliary and the backward term of a trace, summed over sequences and particles."""
+    added: dict[str, Tensor] = {}
+    for _, site in stochastic_sites(guide_trace):
         if "term" in site["infer"]:
             # The backward term needs no z, so its value may lack the particles' dimension, which the site has.
             value = site["value"].expand(site["fn"].batch_shape)
             added[site["infer"]["term"]] = scale_and_mask(value, site["scale"], site["mask"]).sum()
-        elif name not in model_trace.nodes and kl is not None:
-            kl = kl + log_prob(site).sum()
-    return Terms(reconstruction, kl, added.get(AUXILIARY), added.get(BACKWARD))
+    return added.get(AUXILIARY), added.get(BACKWARD)
 
 
 def stochastic_sites(trace: Any) -> Iterator[tuple[str, Site]]:
@@ -167,21 +210,6 @@ def stochastic_sites(trace: Any) -> Iterator[tuple[str, Site]]:
 def log_prob(site: Site) -> Tensor:
     """The log-probability of a site's value over its batch, scaled, and zero where it is masked out."""
     return scale_and_mask(site["fn"].log_prob(site["value"]), site["scale"], site["mask"])
-
-
-def kl_sum(guide_site: Site, model_site: Site) -> Tensor:
-    """KL(q || p) of one site summed over the batch: in closed form, else at the sample."""
-    if not guide_site["fn"].has_rsample:
-        raise NotImplementedError(
-            f"ZForcingELBO needs reparametrised latent variables, and {guide_site['name']!r} is not"
-        )
-    try:
-        kl = kl_divergence(guide_site["fn"], model_site["fn"])
-    except NotImplementedError:
-        return log_prob(guide_site).sum() - log_prob(model_site).sum()
-    if not torch.is_tensor(kl):  # Pyro's answer, 0., where a site is masked out as a whole
-        return torch.tensor(float(kl))
-    return scale_and_mask(kl, guide_site["scale"], guide_site["mask"]).sum()
 
 
 def mean_of_particles(particles: list[Terms], num_particles: int) -> Terms:

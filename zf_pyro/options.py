@@ -20,7 +20,7 @@ Command = Callable[..., None]
 
 NAMED = (
     *("seed", "max_steps", "epochs", "batch_size", "alpha", "beta", "kl_start", "form", "num_particles"),
-    *("level", "binarize", "protocol", "family", "guide", "prior", "transition"),
+    *("level", "binarize", "protocol", "objective", "family", "guide", "prior", "transition"),
 )
 """The fields that have options of their own."""
 

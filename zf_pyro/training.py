@@ -12,13 +12,13 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from zf_pyro.bounds import Bound, estimate_bound
+from zf_pyro.build import build_objective
 from zf_pyro.config import Config
 from zf_pyro.data.batch import SequenceBatch
 from zf_pyro.data.loader import Split, epoch_batches, fetched, ordered_batches, subset
 from zf_pyro.guides import Guide
 from zf_pyro.model import StochasticRNN
-from zf_pyro.objectives import ZForcingELBO
-from zf_pyro.schedules import LinearSchedule, weight_at
+from zf_pyro.schedules import weight_at
 from zf_pyro.scopes import local_parameters
 
 MAX_SKIPPED = 20
@@ -61,16 +61,11 @@ class Trainer:
     """
 
     def __init__(self, model: StochasticRNN, guide: Guide, config: Config, train: Split, valid: Split) -> None:
-        options, objective = config.training, config.objective
+        options = config.training
         self.model, self.guide, self.train, self.valid = model, guide, train, valid
         self.options, self.seed, self.split_seed = options, config.seed, config.data.split_seed
         self.device = next(model.parameters()).device
-        self.elbo = ZForcingELBO(
-            objective.alpha,
-            objective.beta,
-            LinearSchedule(objective.kl_start, 1.0, objective.kl_steps),
-            count=min(options.batch_size, len(train.lengths)),
-        )
+        self.elbo = build_objective(config.objective, count=min(options.batch_size, len(train.lengths)))
         self.loss: nn.Module = self.elbo(model, guide)
         self.parameters = list(self.loss.parameters())
         self.optimizer = torch.optim.Adam(self.parameters, lr=options.learning_rate, eps=options.adam_epsilon)

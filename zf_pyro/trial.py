@@ -36,8 +36,10 @@ def try_out(trainer: Trainer, config: ModelConfig, observation: Observation) -> 
         with seeded(trainer.device, 0), local_parameters():
             require_sites(trainer.guide, batch, form)
             require_units(trainer.model, batch, config)
-            objective = ZForcingELBO(trainer.elbo.alpha, trainer.elbo.beta)
-            objective(trainer.model, trainer.guide)(batch, form=form).backward()
+            trainer.loss(batch, form=form).backward()
+            ZForcingELBO(trainer.elbo.alpha, trainer.elbo.beta)(trainer.model, trainer.guide)(
+                batch, form=form
+            ).backward()
             importance_weights(trainer.model, trainer.guide, batch, 2, form=form)
     except Exception as error:  # whatever a user's parts raise
         raise InputError(f"the parts named do not work together: {told(error)}") from error
