@@ -34,6 +34,7 @@ from zf_pyro.experiment import (
 from zf_pyro.fields import override
 from zf_pyro.files import explained, require_writable
 from zf_pyro.options import FOLDER, configure, count_or_all, data_options, headline, part_options, requested
+from zf_pyro.parts import OBJECTIVES
 from zf_pyro.parts import told as told_parts
 from zf_pyro.paths import Form
 from zf_pyro.presets import preset
@@ -88,7 +89,7 @@ def cli() -> None:
 @click.option("--epochs", type=int, help="Passes over the training split at most.")
 @part_options
 @click.option("--batch-size", type=int, help="Sequences an update.")
-@click.option("--objective", metavar="NAME", help="elbo, iwae or dreg [default: elbo].")
+@click.option("--objective", type=click.Choice(list(OBJECTIVES)), help="What is maximised [default: elbo].")
 @click.option("--alpha", type=float, help="Weight of the auxiliary term.")
 @click.option("--beta", type=float, help="Weight of the backward language model.")
 @click.option("--kl-start", type=float, help="Weight of the KL term at the first update.")

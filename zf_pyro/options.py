@@ -79,6 +79,7 @@ def headline(config: Config) -> str:
     """What a run is of: Z-Forcing, or the parts that were chosen instead, and the weights of the added terms."""
     model, weights = config.model, config.objective
     chosen = [f"{name} {getattr(model, name)}" for name in ("guide", "prior", "transition") if getattr(model, name)]
+    chosen += [f"objective {weights.objective}"] if weights.objective != "elbo" else []
     if model.family == "zforcing" and not chosen:
         return "Z-Forcing"
     return ", ".join([model.family, *chosen, f"alpha {weights.alpha:g}", f"beta {weights.beta:g}"])

@@ -90,6 +90,12 @@ POSTERIORS: Mapping[str, str] = {
     "prior": "the prior itself; nothing is learned",
 }
 
+OBJECTIVES: Mapping[str, str] = {
+    "elbo": "evidence lower bound; with free_bits or kl_balance",
+    "iwae": "importance-weighted bound of train_particles particles (Burda 2016)",
+    "dreg": "the same, the guide's gradient doubly reparametrised (Tucker 2019)",
+}
+
 GUIDES: Mapping[str, tuple[str, str]] = {
     "backward": ("backward", "gaussian"),
     "forward": ("forward", "gaussian"),
@@ -200,6 +206,7 @@ def told() -> Iterator[str]:
         ("Posteriors", POSTERIORS),
         ("Priors (--prior)", PRIORS),
         ("Transitions (--transition)", TRANSITIONS),
+        ("Objectives (--objective), each plus alpha and beta times the added terms", OBJECTIVES),
     ):
         yield heading
         yield from (f"  {name:17}{about}" for name, about in parts.items())
