@@ -7,12 +7,15 @@ import pytest
 import torch
 from pyro import poutine
 from pyro.infer import SVI, RenyiELBO, Trace_ELBO
+from pyro.infer.autoguide import AutoNormal
 
 from tests.tiny import all_parameters, tiny_batch, tiny_pair
-from zf_pyro import ZForcingELBO, ZForcingIWAE, importance_weights
+from zf_pyro import ZForcingELBO, ZForcingIWAE, importance, importance_weights
+from zf_pyro.importance import held_posterior
 from zf_pyro.noise import noise
 from zf_pyro.parts import FAMILIES
 from zf_pyro.scopes import local_parameters
+from zf_pyro.terms import AUXILIARY, BACKWARD, skip_terms
 
 
 @pytest.fixture(autouse=True)
@@ -73,9 +76,9 @@ def test_weights_are_annealed_and_the_added_terms_are_means_over_particles(gamma
     terms = objective.last_terms
     bound = (annealed.logsumexp(0) - math.log(4)).sum() + 0.3 * terms.auxiliary + 0.7 * terms.backward
     assert -3 * loss == pytest.approx(bound.item(), rel=1e-11)
-    assert terms.kl.item() == pytest.approx(weights.log_ratios.mean(0).sum().item(), rel=1e-11)
-    whole = weights.log_weights.mean(0).sum().item()
-    assert (terms.reconstruction - terms.kl).item() == pytest.approx(whole, rel=1e-11)
+    kl = weights.log_ratios.mean(0).sum().item()
+    assert (terms.kl is None) if gamma == 0 else (terms.kl.item() == pytest.approx(kl, rel=1e-11))
+    assert terms.reconstruction.item() == pytest.approx(weights.log_weights.mean(0).sum().item() + kl, rel=1e-11)
     elbo = ZForcingELBO(0.3, 0.7, num_particles=4, vectorize_particles=True)
     with noise(2):
         elbo.loss(model, guide, batch, form="path")
@@ -83,7 +86,7 @@ def test_weights_are_annealed_and_the_added_terms_are_means_over_particles(gamma
     assert terms.backward.item() == pytest.approx(elbo.last_terms.backward.item(), rel=1e-11)
 
 
-PAIRS = [{}, {"family": "srnn"}, {"guide": "filtering", "prior": "flow"}]
+PAIRS = [{}, {"family": "srnn"}, {"guide": "filtering", "prior": "flow"}, {"guide": "flow"}]
 
 
 @pytest.mark.parametrize("options", PAIRS, ids=str)
@@ -119,7 +122,7 @@ def test_the_twice_reparametrised_gradient_by_its_formula():
     """Of a posterior parameter, with one step: v_k^2 times what flows through z_k, by finite differences."""
     model, guide = tiny_pair()
     batch = tiny_batch((1, 1))
-    _, found = one_step(model, guide, batch, doubly=True)
+    found = one_step(model, guide, batch)
     shift = torch.zeros_like(guide.posterior.network[-1].bias)
     shift[0] = 1.0
     bias = guide.posterior.network[-1].bias
@@ -128,12 +131,12 @@ def test_the_twice_reparametrised_gradient_by_its_formula():
     assert found[id(bias)][0].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
-def one_step(model, guide, batch, *, doubly):
+def one_step(model, guide, batch):
     for parameter in all_parameters(model, guide).values():
         parameter.grad = None
     with noise(1):
-        loss = ZForcingIWAE(num_particles=3, doubly=doubly).loss_and_grads(model, guide, batch, form="path")
-    return loss, {id(p): p.grad for p in all_parameters(model, guide).values()}
+        ZForcingIWAE(num_particles=3, doubly=True).loss_and_grads(model, guide, batch, form="path")
+    return {id(p): p.grad for p in all_parameters(model, guide).values()}
 
 
 def log_weights_at(model, guide, batch, shift):
@@ -179,6 +182,68 @@ def test_svi_trains_by_it(doubly):
     assert objective.step == 30
 
 
-def test_without_gradients_only_the_loss_is_computed():
+@pytest.mark.parametrize("options", [*PAIRS, {"guide": "residual"}, {"guide": "mean-field"}], ids=str)
+def test_the_held_posterior_has_no_gradient_but_by_the_path(options):
+    _, guide = tiny_pair(**options)
+    with skip_terms(AUXILIARY, BACKWARD), pyro.plate("particles", 3, dim=-2):
+        trace = poutine.trace(guide).get_trace(tiny_batch(), form="path")
+    site = trace.nodes["z"]
+    score = held_posterior(trace)
+    assert torch.allclose(score, site["fn"].log_prob(site["value"]), rtol=1e-12)
+    site["fn"].states.path = None
+    site["value"] = site["value"].detach()
+    held = torch.autograd.grad(held_posterior(trace).sum(), list(guide.parameters()), allow_unused=True)
+    live = torch.autograd.grad(site["fn"].log_prob(site["value"]).sum(), list(guide.parameters()), allow_unused=True)
+    assert all(gradient is None or not gradient.any() for gradient in held)
+    assert any(gradient is not None and gradient.any() for gradient in live)
+
+
+def test_the_added_terms_train_their_heads_as_ever():
+    model, guide = tiny_pair()
+    found = [
+        gradients(ZForcingIWAE(0.3, 0.7, num_particles=4, doubly=doubly), model, guide)[1] for doubly in (False, True)
+    ]
+    heads = [name for name in found[0] if name.startswith(("1.auxiliary", "1.backward"))]
+    assert heads
+    for name in heads:
+        assert found[0][name].any()
+        assert torch.allclose(found[0][name], found[1][name], rtol=1e-12), name
+
+
+def test_a_part_of_both_programs_keeps_the_models_gradient():
+    model, guide = tiny_pair()
+    guide.embedding = model.embedding
+    plain, doubly = (gradients(ZForcingIWAE(num_particles=4, doubly=d), model, guide)[1] for d in (False, True))
+    assert torch.allclose(plain["0.embedding.weight"], doubly["0.embedding.weight"], rtol=1e-12)
+
+
+@pytest.mark.parametrize("still", [0, 1])
+def test_a_program_without_gradients_is_left_alone(still):
+    model, guide = tiny_pair()
+    (model, guide)[still].requires_grad_(False)
+    _, found = gradients(ZForcingIWAE(num_particles=4, doubly=True), model, guide)
+    assert found
+    assert not any(name.startswith(f"{still}.") for name in found)
+
+
+def test_an_autoguides_own_sites_count():
+    model, _ = tiny_pair()
+    guide, batch = AutoNormal(model), tiny_batch((4, 4))
+    guide(batch)
+    torch.manual_seed(0)
+    ours = ZForcingIWAE(num_particles=1).loss(model, guide, batch)
+    torch.manual_seed(0)
+    assert ours == pytest.approx(Trace_ELBO().loss(model, guide, batch), rel=1e-6)
+
+
+def test_a_posterior_without_reparametrisation_is_refused():
+    model, guide = tiny_pair(prior="mixture")
+    guide.posterior = model.prior
+    with pytest.raises(NotImplementedError, match="needs reparametrised latent variables, and 'z' is not"):
+        ZForcingIWAE()(model, guide)(tiny_batch(), form="path")
+
+
+def test_without_gradients_only_the_loss_is_computed(monkeypatch):
+    monkeypatch.setattr(importance, "held_posterior", None)
     model, guide = tiny_pair()
     assert math.isfinite(ZForcingIWAE(num_particles=2, doubly=True).loss(model, guide, tiny_batch(), form="path"))

@@ -23,10 +23,11 @@ from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 
 from zf_pyro.data.batch import MAX_STEPS, SequenceBatch
+from zf_pyro.divergences import Site, log_prob
 from zf_pyro.errors import InputError
 from zf_pyro.guides import Guide
 from zf_pyro.model import StochasticRNN
-from zf_pyro.objectives import Site, log_prob, stochastic_sites
+from zf_pyro.objectives import stochastic_sites
 from zf_pyro.paths import Form, PathDistribution
 from zf_pyro.scopes import evaluating, seeded
 from zf_pyro.stepwise import Stepwise

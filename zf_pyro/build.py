@@ -66,7 +66,8 @@ def build_objective(config: ObjectiveConfig, count: int) -> ZForcingELBO:
         several = {"num_particles": config.particles, "vectorize_particles": config.particles > 1}
         options = {"free_bits": config.free_bits, "kl_balance": config.kl_balance, **several}
         elbo = ZForcingELBO(config.alpha, config.beta, gamma, count=count, **options)  # type: ignore[arg-type]
-        elbo.max_plate_nesting = 2 if config.particles > 1 else 1
+        if config.particles > 1:
+            elbo.max_plate_nesting = 2  # sequences, and particles left of them
         return elbo
     doubly = config.objective == "dreg"
     return ZForcingIWAE(config.alpha, config.beta, gamma, count=count, num_particles=config.particles, doubly=doubly)

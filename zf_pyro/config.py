@@ -237,8 +237,10 @@ class Config:
         reason = f"alpha and beta weigh terms of a state that runs backward, and {what} has none; set both to 0"
         check(not any(weights) or parts.runs_backward, reason)
         gaussian = parts.prior not in ("mixture", "flow") and parts.posterior != "flow"
-        reason = "kl_balance needs a Gaussian prior and posterior, whose divergence is known; set it to 0.5"
-        check(self.objective.kl_balance == 0.5 or gaussian, reason)
+        plain = self.objective.free_bits == 0 and self.objective.kl_balance == 0.5
+        check(plain or gaussian, "free_bits and kl_balance need a Gaussian prior and posterior, whose KL is known")
+        reason = "a residual posterior moves with the prior, so kl_balance cannot tell the two apart; set it to 0.5"
+        check(self.objective.kl_balance == 0.5 or parts.posterior != "residual", reason)
         path = self.training.form == "path"
         check(path or self.objective.objective != "dreg", "dreg needs the path form; take --form path, or iwae")
         reason = "beta weighs p(u_t | b_t), and the encoder of srnn has seen u_t in d_t; set beta to 0"

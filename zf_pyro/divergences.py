@@ -1,10 +1,10 @@
-"""The KL term of an objective, a step at a time: floors under it, and which of the two laws it pulls on.
+"""The KL term of an objective: as it is, with a floor under each step, or pulling more on one of the two laws.
 
 free bits   sum_t max(KL_t, floor). Kingma et al., "Improved Variational Inference with Inverse Autoregressive Flow",
-            NIPS 2016; there for groups of units, here for steps.
-balancing   w KL(q || p) with q held fixed, and (1 - w) KL(q || p) with p held fixed: the prior is pulled to the
-            posterior w / (1 - w) times as hard as the posterior to the prior. Hafner et al., "Mastering Atari with
-            Discrete World Models", ICLR 2021; here times 2, so that w = 1/2 is KL.
+            NIPS 2016; there the mean over a batch of groups of units, here each step of each sequence.
+balancing   the gradient of 2 w KL(q || p) with q held fixed and of 2 (1 - w) KL(q || p) with p held fixed; the value
+            stays KL(q || p). Hafner et al., "Mastering Atari with Discrete World Models", ICLR 2021; there without
+            the 2.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ class Divergence:
 
     Args:
         floor: free bits, in nats a step and sequence; 0 for none.
-        balance: the prior gets 2 * balance of its gradient and the posterior 2 * (1 - balance) of its own; 0.5 leaves
-            both as they are.
+        balance: the parameters of the prior's law get 2 * balance of their gradient, those of the posterior's law
+            2 * (1 - balance) of theirs; 0.5 leaves both as they are.
 
     Raises:
         ValueError: floor is negative, or balance is not between 0 and 1.
@@ -77,35 +77,55 @@ class Divergence:
         """Of a latent site of either form, summed over sequences and steps, in nats.
 
         Raises:
-            NotImplementedError: the posterior is not reparametrised, or balancing meets a law that is no Gaussian.
+            NotImplementedError: the posterior is not reparametrised; or free bits or a balance are asked for, and the
+                divergence is not known in closed form.
         """
-        q, p, value = guide_site["fn"], model_site["fn"], guide_site["value"]
-        if not q.has_rsample:
-            name = guide_site["name"]
-            raise NotImplementedError(f"ZForcingELBO needs reparametrised latent variables, and {name!r} is not")
+        require_reparametrised(guide_site)
+        if self.floor == 0 and self.balance == 0.5:
+            kl = kl_sum(guide_site, model_site)
+            return Divergences(kl, kl)
+        q, p, real = guide_site["fn"], model_site["fn"], None
         if isinstance(q, PathDistribution) and isinstance(p, PathDistribution):
-            steps, priors = q.given(value), p.given(value)
-            kl = self.of_laws(steps.law, priors.law, steps.swap(value))
-            both = [masked_sum(each, steps.real) for each in (kl, self.floored(kl))]
-        else:
-            kl = self.of_laws(q, p, value)
-            both = [kl, self.floored(kl)]
-        return Divergences(*(scale_and_mask(each, guide_site["scale"], guide_site["mask"]).sum() for each in both))
+            steps, value = q.given(guide_site["value"]), guide_site["value"]
+            q, p, real = steps.law, p.given(value).law, steps.real
+        kl = kl_divergence(q, p)
+        if not torch.is_tensor(kl):
+            return Divergences(torch.zeros(()), torch.zeros(()))
+        kl = self.balanced(kl, q, p)
+        parts = [kl, kl.clamp(min=self.floor)]
+        parts = parts if real is None else [masked_sum(part, real) for part in parts]
+        return Divergences(*(scale_and_mask(part, guide_site["scale"], guide_site["mask"]).sum() for part in parts))
 
-    def floored(self, kl: Tensor) -> Tensor:
-        """KL_t, or the floor where it is greater."""
-        return kl.clamp(min=self.floor) if self.floor else kl
+    def balanced(self, kl: Tensor, q: Any, p: Any) -> Tensor:
+        """The same numbers, with the gradient that the balance asks for."""
+        if self.balance == 0.5:
+            return kl
+        still_q, still_p = held(q), held(p)
+        pulled = self.balance * kl_divergence(still_q, p) + (1 - self.balance) * kl_divergence(q, still_p)
+        return kl.detach() + 2 * (pulled - pulled.detach())
 
-    def of_laws(self, q: Any, p: Any, value: Tensor) -> Tensor:
-        """Of the laws of a step or of all steps, of their batch shape: in closed form, else log q - log p at a draw."""
-        try:
-            kl = kl_divergence(q, p)
-        except NotImplementedError:
-            kl = q.log_prob(value) - p.log_prob(value)
-        if not torch.is_tensor(kl):  # Pyro answers 0. where a site is masked out as a whole
-            kl = torch.zeros(())
-        if self.balance != 0.5:
-            still_q, still_p = held(q), held(p)
-            pulled = self.balance * kl_divergence(still_q, p) + (1 - self.balance) * kl_divergence(q, still_p)
-            kl = kl.detach() + 2 * (pulled - pulled.detach())
-        return kl
+
+def require_reparametrised(site: Site) -> None:
+    """Refuse a latent site whose draws have no gradient.
+
+    Raises:
+        NotImplementedError: so it is.
+    """
+    if not site["fn"].has_rsample:
+        raise NotImplementedError(f"Z-Forcing needs reparametrised latent variables, and {site['name']!r} is not")
+
+
+def kl_sum(guide_site: Site, model_site: Site) -> Tensor:
+    """KL(q || p) of one site summed over the batch: in closed form, else at the sample."""
+    try:
+        kl = kl_divergence(guide_site["fn"], model_site["fn"])
+    except NotImplementedError:
+        return log_prob(guide_site).sum() - log_prob(model_site).sum()
+    if not torch.is_tensor(kl):  # Pyro's answer, 0., where a site is masked out as a whole
+        return torch.tensor(float(kl))
+    return scale_and_mask(kl, guide_site["scale"], guide_site["mask"]).sum()
+
+
+def log_prob(site: Site) -> Tensor:
+    """The log-probability of a site's value over its batch, scaled, and zero where it is masked out."""
+    return scale_and_mask(site["fn"].log_prob(site["value"]), site["scale"], site["mask"])

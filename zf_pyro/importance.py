@@ -23,30 +23,46 @@ from typing import Any, NamedTuple
 import pyro
 import torch
 from pyro.distributions.util import scale_and_mask
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 from torch.func import functional_call
 
 from zf_pyro.conditionals import Conditional, Context, present
-from zf_pyro.objectives import Terms, ZForcingELBO, added_terms, log_prob, stochastic_sites
+from zf_pyro.divergences import log_prob, require_reparametrised
+from zf_pyro.objectives import Terms, ZForcingELBO, added_terms, stochastic_sites
 from zf_pyro.paths import PathDistribution
 from zf_pyro.schedules import Weight
 
 
-class Held(Conditional):
-    """A conditional whose parameters are held fixed: the law depends on its context alone."""
+class Same(Conditional):
+    """A conditional under another identity, by which the laws that the guide has made are not known."""
 
     def __init__(self, conditional: Conditional) -> None:
         super().__init__(*conditional.reads)
-        self._conditional = (conditional,)
+        self.conditional = conditional
 
     def forward(self, context: Context) -> Any:
-        """The law, differentiable by the context."""
-        (conditional,) = self._conditional
-        tensors = {
-            name: each.detach() for name, each in (*conditional.named_parameters(), *conditional.named_buffers())
-        }
-        return functional_call(conditional, tensors, (context,))
+        """The law itself."""
+        return self.conditional(context)
+
+
+class Scorer(nn.Module):
+    """log q(z | x) along a path as a module, in whose call the posterior's parameters may be replaced.
+
+    Args:
+        law: of the path, under the guide.
+    """
+
+    def __init__(self, law: PathDistribution) -> None:
+        super().__init__()
+        self.posterior = Same(law.conditional)
+        beyond = Context(**{name: field.detach() for name, field in present(law.beyond).items()})
+        self.law = PathDistribution(law.states, self.posterior, law.real, beyond, law.batch_shape)
+
+    def forward(self, value: Tensor) -> Tensor:
+        """(K, B), in nats."""
+        return self.law.log_prob(value)
 
 
 class WithGradients(Function):
@@ -59,6 +75,7 @@ class WithGradients(Function):
         return value.clone()
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
         """The gradients, times what the number is multiplied by."""
         return None, None, *(None if each is None else each * outer[0] for each in ctx.gradients)
@@ -109,17 +126,21 @@ class ZForcingIWAE(ZForcingELBO):
         weights = self.weights()
         with weights.skipping():
             model_trace, guide_trace = self._get_trace(self.in_plate(model), self.in_plate(guide), args, kwargs)
-        scores = particle_scores(model_trace, guide_trace)
+        scores = particle_scores(model_trace, guide_trace, with_latents=weights.gamma != 0)
         log_weights = self.log_weights(scores, weights.gamma)
         auxiliary, backward = (None if t is None else t / self.num_particles for t in added_terms(guide_trace))
         added = weights.added(auxiliary, backward)
         bound = log_weights.logsumexp(0) - math.log(self.num_particles)
         loss = -(bound.sum() + added) / self.count
-        kl = (scores.posterior - scores.prior).expand_as(log_weights).mean(0).sum()
+        kl = (scores.posterior - scores.prior).expand_as(log_weights).mean(0).sum() if weights.gamma else None
         likelihood = scores.likelihood.expand_as(log_weights).mean(0).sum()
         self.last_terms = Terms(likelihood, kl, auxiliary, backward).detached()
-        if not self.doubly:
+        if not (self.doubly and torch.is_grad_enabled()):
             return loss
+        if not isinstance(guide, nn.Module) or not isinstance(model, nn.Module):
+            raise ValueError(
+                "the doubly reparametrised gradient needs model and guide as modules, a Guide in its path form"
+            )
         held = scores._replace(posterior=held_posterior(guide_trace))
         share = log_weights.detach().softmax(0)
         share = weights.gamma * share.square() + (1 - weights.gamma) * share
@@ -141,36 +162,40 @@ class ZForcingIWAE(ZForcingELBO):
         return log_weights.expand(self.num_particles, log_weights.shape[-1])
 
 
-def particle_scores(model_trace: Any, guide_trace: Any) -> Scores:
-    """What the sites of a pair of traces add up to."""
-    likelihood = prior = posterior = torch.zeros(1, 1)
+def particle_scores(model_trace: Any, guide_trace: Any, *, with_latents: bool) -> Scores:
+    """What the sites of a pair of traces add up to; of latent variables nothing, where their weight is 0."""
+    likelihood = prior = posterior = torch.zeros(())
     for name, site in stochastic_sites(model_trace):
         if site["is_observed"]:
             likelihood = likelihood + log_prob(site)
-        elif name in guide_trace.nodes:
+        elif name in guide_trace.nodes and with_latents:
             prior = prior + log_prob(site)
-            posterior = posterior + log_prob(guide_trace.nodes[name])
+    for _, site in stochastic_sites(guide_trace):
+        if "term" not in site["infer"]:
+            require_reparametrised(site)
+            posterior = posterior + log_prob(site) if with_latents else posterior
     return Scores(likelihood, prior, posterior)
 
 
 def held_posterior(guide_trace: Any) -> Tensor:
-    """Log q(z | x) as a function of z and of the model alone, (K, B)."""
+    """Log q(z | x) as a function of z and of the model alone, (K, B): the guide's parameters are held fixed.
+
+    The posterior is run once more, so that of one with a dropout of its own another mask is scored than was drawn by.
+    """
     site = guide_trace.nodes.get("z")
     law = None if site is None else site["fn"]
     if not isinstance(law, PathDistribution):
         raise ValueError("the doubly reparametrised gradient needs a Guide in its path form, form='path'")
-    beyond = Context(**{name: field.detach() for name, field in present(law.beyond).items()})
-    held = PathDistribution(law.states, Held(law.conditional), law.real, beyond, law.batch_shape)
-    return scale_and_mask(held.log_prob(site["value"]), site["scale"], site["mask"])
+    scorer = Scorer(law)
+    tensors = {name: each.detach() for name, each in (*scorer.named_parameters(), *scorer.named_buffers())}
+    return scale_and_mask(functional_call(scorer, tensors, (site["value"],)), site["scale"], site["mask"])
 
 
 def with_two_gradients(loss: Tensor, model: Any, other: Tensor, guide: Any) -> Tensor:
-    """The loss, whose gradient is its own for the model's parameters, and that of `other` for the guide's."""
-    guides, models = (
-        [parameter for parameter in program.parameters() if parameter.requires_grad] for program in (guide, model)
-    )
-    if not torch.is_grad_enabled():
-        return loss
+    """The loss, whose gradient is its own for the model's parameters, and that of `other` for the guide's own."""
+    models = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    shared = {id(parameter) for parameter in model.parameters()}
+    guides = [each for each in guide.parameters() if each.requires_grad and id(each) not in shared]
     of_guide = torch.autograd.grad(other, guides, retain_graph=True, allow_unused=True) if guides else ()
-    of_model = torch.autograd.grad(loss, models, allow_unused=True)
+    of_model = torch.autograd.grad(loss, models, allow_unused=True) if models else ()
     return WithGradients.apply(loss.detach(), (*of_guide, *of_model), *guides, *models)

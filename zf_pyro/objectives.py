@@ -22,11 +22,9 @@ from pyro.poutine.util import prune_subsample_sites
 from pyro.util import check_model_guide_match, warn_if_nan
 from torch import Tensor
 
-from zf_pyro.divergences import Divergence
+from zf_pyro.divergences import Divergence, Site, log_prob
 from zf_pyro.schedules import Weight, weight_at
 from zf_pyro.terms import AUXILIARY, BACKWARD, skip_terms
-
-Site = dict[str, Any]
 
 
 class Terms(NamedTuple):
@@ -205,11 +203,6 @@ def added_terms(guide_trace: Any) -> tuple[Tensor | None, Tensor | None]:
 def stochastic_sites(trace: Any) -> Iterator[tuple[str, Site]]:
     """The sample sites of a trace, with their names."""
     return ((name, site) for name, site in trace.nodes.items() if site["type"] == "sample")
-
-
-def log_prob(site: Site) -> Tensor:
-    """The log-probability of a site's value over its batch, scaled, and zero where it is masked out."""
-    return scale_and_mask(site["fn"].log_prob(site["value"]), site["scale"], site["mask"])
 
 
 def mean_of_particles(particles: list[Terms], num_particles: int) -> Terms:

@@ -21,6 +21,8 @@ from zf_pyro.scopes import evaluating, local_parameters, seeded
 from zf_pyro.training import Trainer
 
 STEPS = 2
+AT_THE_END = 10**9
+"""Updates after which no weight changes any more."""
 
 
 def try_out(trainer: Trainer, config: ModelConfig, observation: Observation) -> None:
@@ -36,6 +38,7 @@ def try_out(trainer: Trainer, config: ModelConfig, observation: Observation) -> 
         with seeded(trainer.device, 0), local_parameters():
             require_sites(trainer.guide, batch, form)
             require_units(trainer.model, batch, config)
+            trainer.elbo.step = AT_THE_END
             trainer.loss(batch, form=form).backward()
             ZForcingELBO(trainer.elbo.alpha, trainer.elbo.beta)(trainer.model, trainer.guide)(
                 batch, form=form
@@ -44,6 +47,7 @@ def try_out(trainer: Trainer, config: ModelConfig, observation: Observation) -> 
     except Exception as error:  # whatever a user's parts raise
         raise InputError(f"the parts named do not work together: {told(error)}") from error
     finally:
+        trainer.elbo.step = 0
         trainer.loss.zero_grad()
 
 
