@@ -18,7 +18,7 @@ from pyro.infer.autoguide import AutoNormal
 
 import zf_pyro
 from tests.toy_runs import SIZES, toy_documents
-from zf_pyro import InputError, SequenceBatch, estimate_bound
+from zf_pyro import InputError, SequenceBatch, estimate_bound, importance_weights
 from zf_pyro.build import build
 from zf_pyro.config import ModelConfig
 from zf_pyro.data.corpus import Observation
@@ -164,9 +164,9 @@ def tiny_model(family, seed=0, input_dropout=0.0):
     return build(config, Observation("bernoulli", WIDTH))[0]
 
 
-def tiny_bits():
+def tiny_bits(lengths=(5, 2, 4)):
     generator = torch.Generator().manual_seed(0)
-    bits = [torch.randint(0, 2, (n, WIDTH), generator=generator).float() for n in (5, 2, 4)]
+    bits = [torch.randint(0, 2, (n, WIDTH), generator=generator).float() for n in lengths]
     return SequenceBatch.from_sequences(bits)
 
 
@@ -242,7 +242,7 @@ def test_scoring_a_guide_function_adds_nothing_to_the_store():
 
 @pytest.mark.parametrize("family", ["zforcing", "srnn", "dmm"])
 def test_an_autoguide_trains_under_pyros_own_svi(family):
-    model, batch = tiny_model(family), tiny_bits()
+    model, batch = tiny_model(family), tiny_bits((4, 4, 4))
     guide = AutoNormal(model)
     losses = fit(model, guide, batch, 60)
     assert np.mean(losses[-10:]) < np.mean(losses[:10])
@@ -256,9 +256,19 @@ def test_an_autoguide_trains_under_pyros_own_svi(family):
     assert estimate_bound(model, guide, [batch], 10, form="step").elbo < bound.elbo
 
 
+def test_the_bound_of_an_autoguide_counts_the_density_of_its_own_sites():
+    model, batch = tiny_model("zforcing"), tiny_bits((4, 4, 4))
+    guide = AutoNormal(model)
+    fit(model, guide, batch, 60)
+    weights = importance_weights(model, guide, batch, 3000, form="step").log_weights.sum(-1)
+    losses = torch.tensor([Trace_ELBO().loss(model, guide, batch) for _ in range(600)])
+    error = (weights.var() / len(weights) + losses.var() / len(losses)).sqrt()
+    assert abs(weights.mean() + losses.mean()) < 4 * error
+
+
 def test_an_autoguide_of_a_model_with_dropout_maximises_a_bound():
     """The log-probability of bits is below 0, and so is every bound on it."""
-    model, batch = tiny_model("zforcing", input_dropout=0.3), tiny_bits()
+    model, batch = tiny_model("zforcing", input_dropout=0.3), tiny_bits((4, 4, 4))
     losses = fit(model, AutoNormal(poutine.block(model, hide=["input_dropout"])), batch, 60)
     assert np.mean(losses[-10:]) > 0
 

@@ -117,7 +117,8 @@ def weigh(model: StochasticRNN, guide: Program, batch: SequenceBatch, num_partic
     with pyro.plate("particles", num_particles, dim=-2):
         guide_trace = poutine.trace(guide).get_trace(batch, **options)
         model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(batch, **options)
-    posterior = sum_log_probs(guide_trace, lambda name: name in model_trace.nodes)
+    # All of the guide's sites: an autoguide's density is that of sites of its own. Its added terms count for nothing.
+    posterior = sum_log_probs(guide_trace, lambda name: True)
     prior = sum_log_probs(model_trace, lambda name: name in guide_trace.nodes)
     likelihood = sum_log_probs(model_trace, lambda name: name not in guide_trace.nodes)
     shape = (num_particles, batch.num_sequences)
