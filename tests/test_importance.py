@@ -218,6 +218,7 @@ def test_a_part_of_both_programs_keeps_the_models_gradient():
     assert torch.allclose(plain["0.embedding.weight"], doubly["0.embedding.weight"], rtol=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore:.*not registered in the param store")
 @pytest.mark.parametrize("still", [0, 1])
 def test_a_program_without_gradients_is_left_alone(still):
     model, guide = tiny_pair()
