@@ -17,6 +17,7 @@ from zf_pyro import (
     StochasticRNN,
     ZForcingELBO,
 )
+from zf_pyro.paths import Form
 from zf_pyro.scopes import local_parameters
 from zf_pyro.transitions import Transition
 
@@ -85,15 +86,24 @@ def generate(
     return SequenceBatch(torch.cat([start.inputs, targets[:-1]]), targets, mask)
 
 
-def train_guide(model: StochasticRNN, guide: Guide, steps: int = 400) -> None:
+def train_guide(
+    model: StochasticRNN,
+    guide: Guide,
+    steps: int = 400,
+    *,
+    rate: float = 0.02,
+    num_sequences: int = 64,
+    num_steps: int = 4,
+    form: Form = "step",
+) -> None:
     """Fit the guide, and only it, to fresh sequences of the model."""
-    optimizer = torch.optim.Adam(guide.parameters(), lr=0.02)
+    optimizer = torch.optim.Adam(guide.parameters(), lr=rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    loss = ZForcingELBO(count=64)(model, guide)
+    loss = ZForcingELBO(count=num_sequences)(model, guide)
     with local_parameters():
         for _ in range(steps):
             optimizer.zero_grad()
-            loss(generate(model, 64, 4)).backward()
+            loss(generate(model, num_sequences, num_steps), form=form).backward()
             optimizer.step()
             schedule.step()
 

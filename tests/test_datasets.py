@@ -12,7 +12,7 @@ import soundfile
 import torch
 
 import zf_pyro
-from tests.toy_runs import SIZES, toy_documents
+from tests.toy_runs import SIZES, set_all, toy_documents
 from zf_pyro import Bernoulli, Categorical, DiagonalGaussian, experiment, runs
 from zf_pyro.analysis import sample_sequences
 from zf_pyro.build import build
@@ -21,7 +21,7 @@ from zf_pyro.data.datasets import DATASETS, open_data
 from zf_pyro.presets import PRESETS
 
 SHORT = ["--preset", "quick", "--max-steps", 4, "--eval-sequences", 5, "--batch-size", 4]
-SHORT += [word for name, value in {**SIZES, "validate_every": 2}.items() for word in ("--set", f"{name}={value}")]
+SHORT += set_all({**SIZES, "validate_every": 2})
 
 
 def write_images(folder, sizes=(30, 9)):

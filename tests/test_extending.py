@@ -17,7 +17,7 @@ from pyro.infer import SVI, Trace_ELBO
 from pyro.infer.autoguide import AutoNormal
 
 import zf_pyro
-from tests.toy_runs import SIZES, toy_documents
+from tests.toy_runs import TINY, toy_documents
 from zf_pyro import InputError, SequenceBatch, estimate_bound, importance_weights
 from zf_pyro.build import build
 from zf_pyro.config import ModelConfig
@@ -28,10 +28,6 @@ from zf_pyro.presets import PRESETS, preset, read_config
 
 PAGE = (Path(__file__).parents[1] / "docs" / "extending.md").read_text(encoding="utf-8")
 PRIOR, GUIDE, PROGRAM = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
-
-FIELDS = {**SIZES, "validation_sequences": 3, "validation_particles": 1, "num_samples": 2, "batch_size": 4}
-TINY = ["--preset", "quick", "--device", "cpu", "--max-steps", "2", "--num-particles", "3", "--eval-sequences", "3"]
-TINY += [word for name, value in FIELDS.items() for word in ("--set", f"{name}={value}")]
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ from pyro import poutine
 from pyro.infer import Trace_ELBO
 from torch import nn
 
-from tests.kalman import generate
+from tests.kalman import generate, train_guide
 from tests.linear_gaussian import (
     DETERMINISTIC,
     FAMILIES,
@@ -136,21 +136,9 @@ def fitted(request):
     sizes = {"latent": 2} if family in ("srnn", "dmm") else {"hidden": 2, "input": 2}
     posterior = DiagonalGaussian({**sizes, "encoding": 12}, 2)
     guide = Guide(model, encoder, posterior, encoder_reads=reads).double()
-    fit(model, guide)
+    train_guide(model, guide, 120, rate=0.03, num_sequences=32, num_steps=5, form="path")
     batch = data_of(model, 6, 5)
     return model, guide, batch, exact_likelihoods(model, family, batch)
-
-
-def fit(model, guide, steps=120):
-    optimizer = torch.optim.Adam(guide.parameters(), lr=0.03)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    loss = ZForcingELBO(count=32)(model, guide)
-    with local_parameters():
-        for _ in range(steps):
-            optimizer.zero_grad()
-            loss(generate(model, 32, 5), form="path").backward()
-            optimizer.step()
-            schedule.step()
 
 
 def test_bounds_of_a_fitted_guide_rise_with_the_particles_to_the_exact_likelihood(fitted):

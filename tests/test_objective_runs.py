@@ -7,17 +7,13 @@ import numpy as np
 import pytest
 
 import zf_pyro
-from tests.toy_runs import SIZES
+from tests.toy_runs import TINY
 from zf_pyro import InputError, ZForcingIWAE
 from zf_pyro.build import build_objective
 from zf_pyro.config import ObjectiveConfig
 from zf_pyro.fields import override
 from zf_pyro.parts import OBJECTIVES
 from zf_pyro.presets import preset
-
-FIELDS = {**SIZES, "validation_sequences": 3, "validation_particles": 1, "num_samples": 2, "batch_size": 4}
-TINY = ["--preset", "quick", "--device", "cpu", "--max-steps", "2", "--num-particles", "3", "--eval-sequences", "3"]
-TINY += [word for name, value in FIELDS.items() for word in ("--set", f"{name}={value}")]
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from tests.sounds import (
     write,
     write_timit,
 )
-from tests.toy_runs import SIZES
+from tests.toy_runs import SIZES, set_all
 from zf_pyro import analysis, experiment, runs
 from zf_pyro.data.datasets import open_data
 from zf_pyro.data.speech.waveforms import Waveforms
@@ -39,7 +39,7 @@ from zf_pyro.training import Trainer
 
 def fields(**values):
     """Options that set some fields."""
-    return [word for name, value in values.items() for word in ("--set", f"{name}={value}")]
+    return set_all(values)
 
 
 TINY = ["--preset", "quick", "--max-steps", 10, "--eval-sequences", 5, "--batch-size", 4, "--num-particles", 2]

@@ -13,10 +13,19 @@ from zf_pyro.cli import cli, exit_with, train
 TEXT_FILES = set(runs.FILES) - {"samples.npz", "samples.png", "samples.wav"}
 """What the folder of a finished run on text holds."""
 
+
+def set_all(fields):
+    """The options that set these fields."""
+    return [word for name, value in fields.items() for word in ("--set", f"{name}={value}")]
+
+
 SIZES = {"hidden_size": 8, "embedding_size": 6, "latent_size": 3, "mlp_size": 5}
 FIELDS = {**SIZES, "validation_sequences": 6, "validate_every": 4, "kl_steps": 4}
-SMALL = ["--epochs", "4", "--eval-sequences", "10"]
-SMALL += [word for name, value in FIELDS.items() for word in ("--set", f"{name}={value}")]
+SMALL = ["--epochs", "4", "--eval-sequences", "10", *set_all(FIELDS)]
+
+TINY = ["--preset", "quick", "--device", "cpu", "--max-steps", "2", "--num-particles", "3", "--eval-sequences", "3"]
+TINY += set_all({**SIZES, "validation_sequences": 3, "validation_particles": 1, "num_samples": 2, "batch_size": 4})
+"""Options for two updates and a test of three sequences, on any data."""
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from zf_pyro.divergences import Site, log_prob
 from zf_pyro.errors import InputError
 from zf_pyro.guides import Guide
 from zf_pyro.model import StochasticRNN
-from zf_pyro.objectives import stochastic_sites
+from zf_pyro.objectives import sum_scores
 from zf_pyro.paths import Form, PathDistribution
 from zf_pyro.scopes import evaluating, seeded
 from zf_pyro.stepwise import Stepwise
@@ -118,22 +118,12 @@ def weigh(model: StochasticRNN, guide: Program, batch: SequenceBatch, num_partic
         guide_trace = poutine.trace(guide).get_trace(batch, **options)
         model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(batch, **options)
     # All of the guide's sites: an autoguide's density is that of sites of its own. Its added terms count for nothing.
-    posterior = sum_log_probs(guide_trace, lambda name: True)
-    prior = sum_log_probs(model_trace, lambda name: name in guide_trace.nodes)
-    likelihood = sum_log_probs(model_trace, lambda name: name not in guide_trace.nodes)
+    posterior = sum_scores(guide_trace, lambda name, site: True, precise_log_prob)
+    prior = sum_scores(model_trace, lambda name, site: name in guide_trace.nodes, precise_log_prob)
+    likelihood = sum_scores(model_trace, lambda name, site: name not in guide_trace.nodes, precise_log_prob)
     shape = (num_particles, batch.num_sequences)
     log_ratios = (posterior - prior).expand(shape)
     return Weights((likelihood - log_ratios).expand(shape), log_ratios)
-
-
-def sum_log_probs(trace: poutine.Trace, counted: Callable[[str], bool]) -> Tensor:
-    """log-probabilities of the counted sites added up, (K, B) or what broadcasts to it, float64."""
-    total = torch.zeros(1, 1, dtype=torch.float64)
-    for name, site in stochastic_sites(trace):
-        if counted(name):
-            score = precise_log_prob(site)
-            total = total.to(score.device) + score
-    return total
 
 
 def precise_log_prob(site: Site) -> Tensor:

@@ -133,11 +133,10 @@ class Builder:
 
     def emission(self) -> Conditional:
         """p(x_t | feature_t): linear in h_t; with a hidden layer where it reads z_t, or a skip is asked for."""
-        hidden, latent, family = self.config.hidden_size, self.latent, self.parts.family
-        with_latent = {"vrnn": hidden + latent, "srnn": hidden + latent, "dmm": latent}
-        skip = self.config.emission_skip and family != "dmm"
-        sizes = {"feature": with_latent.get(family, hidden), **(self.sizes("input") if skip else {})}
-        return self.output(sizes, self.config.mlp_size if skip or family in with_latent else None)
+        reads = self.family.emission_reads
+        skip = self.config.emission_skip and self.parts.family != "dmm"
+        sizes = {"feature": sum(self.sizes(*reads).values()), **(self.sizes("input") if skip else {})}
+        return self.output(sizes, self.config.mlp_size if skip or "latent" in reads else None)
 
     def output(self, sizes: dict[str, int], hidden: int | None = None) -> Conditional:
         """The law of an observation, from some fields and perhaps a hidden layer: of emission and backward model."""
@@ -202,7 +201,7 @@ class Builder:
 
     def guide(self, model: StochasticRNN) -> Guide:
         """The inference network."""
-        config, parts = self.config, self.parts
+        config, parts, reads = self.config, self.parts, self.family.encoder_reads
         if is_own(parts.guide):
             return imported(parts.guide, nn.Module)(model, config, self.observation)
         encoder = None if parts.posterior == "prior" else self.encoder()
@@ -213,21 +212,16 @@ class Builder:
             encoder,
             posterior,
             auxiliary=self.auxiliary() if backward else None,
-            backward=self.output({"encoding": config.hidden_size}) if backward and not self.encoder_reads else None,
+            backward=self.output({"encoding": config.hidden_size}) if backward and not reads else None,
             embedding=None if encoder is None or (config.share_embedding and self.reads_input) else self.embedding(),
             detach_auxiliary_target=config.detach_auxiliary_target,
-            encoder_reads=self.encoder_reads,
+            encoder_reads=reads,
         )
-
-    @property
-    def encoder_reads(self) -> tuple[str, ...]:
-        """What stands beside the embedded targets: of srnn the states of its network, which no z has a say in."""
-        return ("hidden",) if self.parts.family == "srnn" else ()
 
     def encoder(self) -> Encoder:
         """What the posterior knows of the targets."""
         config = self.config
-        inputs = config.embedding_size + sum(self.sizes(*self.encoder_reads).values())
+        inputs = config.embedding_size + sum(self.sizes(*self.family.encoder_reads).values())
         if self.parts.encoder == "none":
             return TargetEncoder(inputs)
         kinds = {"backward": BackwardEncoder, "forward": ForwardEncoder, "bidirectional": BidirectionalEncoder}

@@ -44,13 +44,13 @@ class AffineCoupling(nn.Module):
         return shift, self.BOUND * torch.tanh(score / self.BOUND)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """Y from x, (..., size)."""
+        """The y of an x, (..., size)."""
         kept, moved = x.split(self.sizes, -1)
         shift, log_scale = self.moves(kept, condition)
         return beside([kept, torch.addcmul(shift, moved, log_scale.exp())])
 
     def inverse(self, y: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
-        """X from y, (..., size), and the log-determinant of y's derivative by x, (...)."""
+        """The x of a y, (..., size), and the log-determinant of y's derivative by x, (...)."""
         kept, moved = y.split(self.sizes, -1)
         shift, log_scale = self.moves(kept, condition)
         return beside([kept, (moved - shift) * (-log_scale).exp()]), log_scale.sum(-1)

@@ -29,8 +29,8 @@ from torch.autograd.function import once_differentiable
 from torch.func import functional_call
 
 from zf_pyro.conditionals import Conditional, Context, present
-from zf_pyro.divergences import log_prob, require_reparametrised
-from zf_pyro.objectives import Terms, ZForcingELBO, added_terms, stochastic_sites
+from zf_pyro.divergences import require_reparametrised
+from zf_pyro.objectives import Terms, ZForcingELBO, added_terms, stochastic_sites, sum_scores
 from zf_pyro.paths import PathDistribution
 from zf_pyro.schedules import Weight
 
@@ -164,17 +164,15 @@ class ZForcingIWAE(ZForcingELBO):
 
 def particle_scores(model_trace: Any, guide_trace: Any, *, with_latents: bool) -> Scores:
     """What the sites of a pair of traces add up to; of latent variables nothing, where their weight is 0."""
-    likelihood = prior = posterior = torch.zeros(())
-    for name, site in stochastic_sites(model_trace):
-        if site["is_observed"]:
-            likelihood = likelihood + log_prob(site)
-        elif name in guide_trace.nodes and with_latents:
-            prior = prior + log_prob(site)
     for _, site in stochastic_sites(guide_trace):
-        if "term" not in site["infer"]:
-            require_reparametrised(site)
-            posterior = posterior + log_prob(site) if with_latents else posterior
-    return Scores(likelihood, prior, posterior)
+        require_reparametrised(site)
+    return Scores(
+        sum_scores(model_trace, lambda name, site: site["is_observed"]),
+        sum_scores(
+            model_trace, lambda name, site: with_latents and name in guide_trace.nodes and not site["is_observed"]
+        ),
+        sum_scores(guide_trace, lambda name, site: with_latents and "term" not in site["infer"]),
+    )
 
 
 def held_posterior(guide_trace: Any) -> Tensor:

@@ -51,9 +51,8 @@ def imported(name: str, kind: type) -> Callable[..., Any]:
 
 def told(error: BaseException) -> str:
     """An exception in a line: its kind, its first line, and where in a user's own code it came from."""
-    message = (
-        f"{type(error).__name__}: {str(error).strip().splitlines()[0]}" if str(error).strip() else type(error).__name__
-    )
+    first, *_ = str(error).strip().splitlines() or [""]
+    message = f"{type(error).__name__}: {first}" if first else type(error).__name__
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if not frame.filename.startswith((*INSTALLED, "<"))]
     return f"{message} ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else message

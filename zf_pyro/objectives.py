@@ -205,6 +205,15 @@ def stochastic_sites(trace: Any) -> Iterator[tuple[str, Site]]:
     return ((name, site) for name, site in trace.nodes.items() if site["type"] == "sample")
 
 
+def sum_scores(trace: Any, counted: Callable[[str, Site], bool], score: Callable[[Site], Tensor] = log_prob) -> Tensor:
+    """The scores of the counted sites of a trace added up, (..., B), or () where there is none."""
+    total = torch.zeros((), dtype=torch.float64)
+    for name, site in stochastic_sites(trace):
+        if counted(name, site):
+            total = total + score(site)
+    return total
+
+
 def mean_of_particles(particles: list[Terms], num_particles: int) -> Terms:
     """Add up the traces' terms and divide by the particles (of which a vectorised trace holds all)."""
     return Terms._make(

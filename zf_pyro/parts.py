@@ -23,6 +23,8 @@ class Family:
         transitions: those it can have, the first its own; none where it has no recurrent network.
         prior_reads: fields of the context that its prior reads.
         posterior_reads: fields of the context that a posterior reads beside the encoding.
+        emission_reads: of which the feature is made, h_t and z_t; with z_t the emission has a hidden layer.
+        encoder_reads: fields that need no z, which the encoder reads beside the targets.
     """
 
     about: str
@@ -31,6 +33,8 @@ class Family:
     transitions: tuple[str, ...]
     prior_reads: tuple[str, ...] = ("hidden",)
     posterior_reads: tuple[str, ...] = ("hidden",)
+    emission_reads: tuple[str, ...] = ("hidden",)
+    encoder_reads: tuple[str, ...] = ()
 
 
 WITH_LATENT = ("lstm", "gru", "cond-ln")
@@ -44,18 +48,30 @@ FAMILIES: Mapping[str, Family] = {
         WITH_LATENT,
     ),
     "vrnn": Family(
-        "h_t = LSTM(h_{t-1}; u_t, z_{t-1}), z_t | h_t, x_t | h_t, z_t (Chung 2015)", "learned", "filtering", WITH_LATENT
+        "h_t = LSTM(h_{t-1}; u_t, z_{t-1}), z_t | h_t, x_t | h_t, z_t (Chung 2015)",
+        "learned",
+        "filtering",
+        WITH_LATENT,
+        emission_reads=("hidden", "latent"),
     ),
     "srnn": Family(
         "d_t = GRU(d_{t-1}; u_t), z_t | z_{t-1}, d_t, x_t | d_t, z_t (Fraccaro 2016)",
         "learned",
         "residual",
         ("gru", "lstm"),
-        ("hidden", "latent"),
-        ("latent",),
+        prior_reads=("hidden", "latent"),
+        posterior_reads=("latent",),
+        emission_reads=("hidden", "latent"),
+        encoder_reads=("hidden",),
     ),
     "dmm": Family(
-        "z_t | z_{t-1}, x_t | z_t, no u_t (Krishnan 2017)", "transition", "backward", (), ("latent",), ("latent",)
+        "z_t | z_{t-1}, x_t | z_t, no u_t (Krishnan 2017)",
+        "transition",
+        "backward",
+        (),
+        prior_reads=("latent",),
+        posterior_reads=("latent",),
+        emission_reads=("latent",),
     ),
     "rnn": Family("h_t = LSTM(h_{t-1}; u_t), no latent variable: its ELBO is its likelihood", "", "", ("lstm", "gru")),
 }

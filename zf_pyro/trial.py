@@ -14,7 +14,6 @@ from zf_pyro.data.batch import SequenceBatch
 from zf_pyro.data.corpus import Observation
 from zf_pyro.errors import InputError
 from zf_pyro.imported import told
-from zf_pyro.objectives import ZForcingELBO
 from zf_pyro.parts import is_own
 from zf_pyro.paths import Form
 from zf_pyro.scopes import evaluating, local_parameters, seeded
@@ -40,9 +39,6 @@ def try_out(trainer: Trainer, config: ModelConfig, observation: Observation) -> 
             require_units(trainer.model, batch, config)
             trainer.elbo.step = AT_THE_END
             trainer.loss(batch, form=form).backward()
-            ZForcingELBO(trainer.elbo.alpha, trainer.elbo.beta)(trainer.model, trainer.guide)(
-                batch, form=form
-            ).backward()
             importance_weights(trainer.model, trainer.guide, batch, 2, form=form)
     except Exception as error:  # whatever a user's parts raise
         raise InputError(f"the parts named do not work together: {told(error)}") from error

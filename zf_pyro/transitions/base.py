@@ -20,6 +20,20 @@ class Transition(nn.Module):
         """state_0, each part (B, size)."""
         raise NotImplementedError
 
+    def start_from(self, name: str, size: int, *, learned: bool = False) -> None:
+        """Keep a part of state_0 under a name, zeros (size,): a parameter where it is learned, else a buffer.
+
+        Without units there is nothing to learn.
+        """
+        if learned and size:
+            self.register_parameter(name, nn.Parameter(torch.zeros(size)))
+        else:
+            self.register_buffer(name, torch.zeros(size), persistent=False)
+
+    def start(self, name: str, num_sequences: int) -> Tensor:
+        """The part of state_0 of that name, (B, size)."""
+        return getattr(self, name).expand(num_sequences, -1)
+
     def known(self, embedded: Tensor) -> Context:
         """Fields that the contexts of all steps will have and that need no z, (..., T, B, size), from (..., T, B, E).
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from zf_pyro.conditionals import Context, beside
@@ -32,12 +31,11 @@ class DelayedTransition(Transition):
     def __init__(self, inner: Transition, latent_size: int) -> None:
         super().__init__()
         self.inner = inner
-        self.register_buffer("initial_latent", torch.zeros(latent_size), persistent=False)
+        self.start_from("initial_latent", latent_size)
 
     def initial(self, num_sequences: int) -> Delayed:
         """The inner state, and z_0 = 0."""
-        latent = self.get_buffer("initial_latent").expand(num_sequences, -1)
-        return Delayed(self.inner.initial(num_sequences), latent)
+        return Delayed(self.inner.initial(num_sequences), self.start("initial_latent", num_sequences))
 
     def known(self, embedded: Tensor) -> Context:
         """The embedded inputs, where the inner recursion has them."""

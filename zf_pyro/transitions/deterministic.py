@@ -59,17 +59,12 @@ class DeterministicTransition(Transition):
         for layer in range(num_layers):
             initialise_recurrent(self.network.get_parameter(f"weight_hh_l{layer}"), recurrent_init)
         self.parts = (2 if kind == "lstm" else 1, num_layers)
-        initial = torch.zeros(self.parts[0] * num_layers * hidden_size), torch.zeros(latent_size)
-        for name, value in zip(("initial_network", "initial_latent"), initial, strict=True):
-            if learn_initial_state and len(value):
-                self.register_parameter(name, nn.Parameter(value))
-            else:
-                self.register_buffer(name, value, persistent=False)
+        self.start_from("initial_network", self.parts[0] * num_layers * hidden_size, learned=learn_initial_state)
+        self.start_from("initial_latent", latent_size, learned=learn_initial_state)
 
     def initial(self, num_sequences: int) -> DeterministicState:
         """The network's first state, and z_0."""
-        network, latent = getattr(self, "initial_network"), getattr(self, "initial_latent")  # noqa: B009 - of either kind
-        return DeterministicState(network.expand(num_sequences, -1), latent.expand(num_sequences, -1))
+        return DeterministicState(*(self.start(f"initial_{part}", num_sequences) for part in ("network", "latent")))
 
     def run(self, embedded: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """d_1..d_T (..., T, B, H) and the network's last state, from (..., T, B, E) and the state before."""

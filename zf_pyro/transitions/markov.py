@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from zf_pyro.conditionals import Context
 from zf_pyro.transitions.base import Transition
@@ -29,15 +28,11 @@ class MarkovTransition(Transition):
 
     def __init__(self, latent_size: int, *, learn_initial_state: bool = False) -> None:
         super().__init__()
-        initial = torch.zeros(latent_size)
-        if learn_initial_state:
-            self.register_parameter("initial_latent", nn.Parameter(initial))
-        else:
-            self.register_buffer("initial_latent", initial, persistent=False)
+        self.start_from("initial_latent", latent_size, learned=learn_initial_state)
 
     def initial(self, num_sequences: int) -> MarkovState:
         """z_0."""
-        return MarkovState(getattr(self, "initial_latent").expand(num_sequences, -1))  # noqa: B009 - of either kind
+        return MarkovState(self.start("initial_latent", num_sequences))
 
     def known(self, embedded: Tensor) -> Context:
         """The embedded inputs."""
