@@ -24,14 +24,16 @@ ROOT = Path(__file__).parents[1]
 
 
 def test_a_run_from_beginning_to_end(finished):
-    assert {path.name for path in finished.iterdir()} == TEXT_FILES
+    assert {path.name for path in finished.iterdir()} == {*TEXT_FILES, "evaluation-5.npz"}
     results = json.loads((finished / "results.json").read_text())
     assert list(results) == [
-        *("dataset", "preset", "seed", "device", "form", "sequence", "step", "steps", "num_parameters", "test"),
+        *("dataset", "preset", "seed", "device", "form", "sequence", "step", "measure", "steps"),
+        *("num_parameters", "test"),
     ]
     assert list(results["test"]) == [
         *("num_sequences", "num_steps", "elbo", "elbo_se", "iw_bound", "iw_bound_se", "num_particles", "kl"),
         *("elbo_per_step", "iw_bound_per_step", "marginal", "perplexity_elbo", "perplexity", "unigram_perplexity"),
+        "active_units",
     ]
     assert results["steps"] == 8
     assert results["test"]["num_sequences"] == 10

@@ -78,6 +78,37 @@ class Bound:
         return math.exp(nats) if nats < 700 else math.inf
 
 
+class SequenceBounds(NamedTuple):
+    """Bounds of single sequences, each (N,), in nats per sequence.
+
+    Attributes:
+        num_particles: K.
+        lengths: real steps of each sequence.
+        elbo: mean over particles of log w, float64.
+        iw_bound: log mean_k w_k, float64.
+        kl: mean over particles of log q(z | x) - log p(z), float64.
+    """
+
+    num_particles: int
+    lengths: Tensor
+    elbo: Tensor
+    iw_bound: Tensor
+    kl: Tensor
+
+    def over_all(self) -> Bound:
+        """The means over sequences, and their standard errors."""
+        return Bound(
+            num_sequences=len(self.elbo),
+            num_steps=int(self.lengths.sum()),
+            elbo=self.elbo.mean().item(),
+            elbo_se=standard_error(self.elbo),
+            iw_bound=self.iw_bound.mean().item(),
+            iw_bound_se=standard_error(self.iw_bound),
+            num_particles=self.num_particles,
+            kl=self.kl.mean().item(),
+        )
+
+
 def importance_weights(
     model: StochasticRNN,
     guide: Program,
@@ -144,7 +175,7 @@ def estimate_bound(
     max_rows: int = MAX_ROWS,
     form: Form = "path",
 ) -> Bound:
-    """ELBO and importance-weighted bound over all sequences of `batches`.
+    """ELBO and importance-weighted bound over all sequences of `batches`: the means of `sequence_bounds`.
 
     The draws come from `seed` alone and leave the caller's random state as it was: the same batches give the same
     answer.
@@ -152,28 +183,35 @@ def estimate_bound(
     Raises:
         InputError: `num_particles` is below 1, or there is no sequence.
     """
-    elbos, bounds, kls, num_steps = [], [], [], 0
+    return sequence_bounds(model, guide, batches, num_particles, seed=seed, max_rows=max_rows, form=form).over_all()
+
+
+def sequence_bounds(
+    model: StochasticRNN,
+    guide: Program,
+    batches: Iterable[SequenceBatch],
+    num_particles: int,
+    *,
+    seed: int = 0,
+    max_rows: int = MAX_ROWS,
+    form: Form = "path",
+) -> SequenceBounds:
+    """ELBO and importance-weighted bound of each sequence of `batches`, in their order; as `estimate_bound`.
+
+    Raises:
+        InputError: `num_particles` is below 1, or there is no sequence.
+    """
+    found = []
     device = next(model.parameters()).device
     with seeded(device, seed):
         for batch in batches:
             weights = importance_weights(model, guide, batch.to(device), num_particles, max_rows, form)
-            elbos.append(weights.log_weights.mean(0))
-            bounds.append(weights.log_weights.logsumexp(0) - math.log(num_particles))
-            kls.append(weights.log_ratios.mean(0))
-            num_steps += int(batch.lengths.sum())
-    if not elbos:
+            elbo = weights.log_weights.mean(0)
+            bound = weights.log_weights.logsumexp(0) - math.log(num_particles)
+            found.append((batch.lengths, elbo, bound, weights.log_ratios.mean(0)))
+    if not found:
         raise InputError("there is no sequence to evaluate")
-    elbo, bound = torch.cat(elbos), torch.cat(bounds)
-    return Bound(
-        num_sequences=len(elbo),
-        num_steps=num_steps,
-        elbo=elbo.mean().item(),
-        elbo_se=standard_error(elbo),
-        iw_bound=bound.mean().item(),
-        iw_bound_se=standard_error(bound),
-        num_particles=num_particles,
-        kl=torch.cat(kls).mean().item(),
-    )
+    return SequenceBounds(num_particles, *(torch.cat(parts) for parts in zip(*found, strict=True)))
 
 
 def standard_error(values: Tensor) -> float:

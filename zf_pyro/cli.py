@@ -185,7 +185,7 @@ def evaluate(
     form: Form | None,
     device: str,
 ) -> None:
-    """Bound the likelihood of RUN's test split with K particles; writes RUN/evaluation-K.json."""
+    """Bound the likelihood of RUN's test split with K particles; writes RUN/evaluation-K.json and .npz."""
     prepare_torch()
     results = evaluate_run(run, num_particles, count_or_all(eval_sequences), device, data, form, click.echo)
     report(results)

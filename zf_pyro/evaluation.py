@@ -5,39 +5,72 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from zf_pyro.bounds import Bound, estimate_bound
+from zf_pyro.bounds import Bound, SequenceBounds, sequence_bounds
 from zf_pyro.config import Config
 from zf_pyro.data.batch import SequenceBatch
-from zf_pyro.data.corpus import Corpus
-from zf_pyro.data.loader import ordered_batches, subset
+from zf_pyro.data.corpus import Corpus, Observation
+from zf_pyro.data.loader import by_length, ordered_batches, subset
 from zf_pyro.guides import Guide
+from zf_pyro.latents import ACTIVE, active_units, unit_divergences
 from zf_pyro.model import StochasticRNN
 from zf_pyro.progress import progress
+from zf_pyro.scores import Scores
 
 EVALUATION_BATCH = 64
 """Sequences scored together. Which noise meets which sequence depends on it, so it is no setting."""
 
 
-def evaluate(model: StochasticRNN, guide: Guide, config: Config, corpus: Corpus) -> dict[str, float | int]:
+class Evaluation(NamedTuple):
+    """A test: its figures by name, and the scores of the single sequences."""
+
+    figures: dict[str, float | int | None]
+    scores: Scores
+
+
+def evaluate(model: StochasticRNN, guide: Guide, config: Config, corpus: Corpus) -> Evaluation:
     """Score the test split, or its seeded subset, by the configuration's protocol."""
     chosen = subset(len(corpus.test.lengths), config.evaluation.eval_sequences, config.data.split_seed)
-    batches = shown(ordered_batches(corpus.test, chosen, EVALUATION_BATCH), len(chosen), corpus.observation.sequence)
-    bound = estimate_bound(
-        model, guide, batches, config.evaluation.num_particles, seed=config.seed, form=config.training.form
+    bounds = sequence_bounds(
+        model,
+        guide,
+        shown("Evaluating", chosen, corpus),
+        config.evaluation.num_particles,
+        seed=config.seed,
+        form=config.training.form,
     )
-    return figures(bound, corpus, chosen)
+    divergences = unit_divergences(model, guide, shown("KL by units", chosen, corpus), seed=config.seed)
+    found = {**figures(bounds.over_all(), corpus, chosen), "active_units": active_units(divergences)}
+    return Evaluation(found, in_order(bounds, by_length(corpus.test, chosen), len(corpus.test.lengths)))
 
 
-def shown(batches: Iterator[SequenceBatch], total: int, unit: str) -> Iterator[SequenceBatch]:
-    """The same batches, with a progress bar over their sequences."""
-    with progress(total=total, desc="Evaluating", unit=unit) as bar:
-        for batch in batches:
+def shown(what: str, chosen: np.ndarray, corpus: Corpus) -> Iterator[SequenceBatch]:
+    """The chosen test sequences in batches, with a progress bar over them."""
+    with progress(total=len(chosen), desc=what, unit=corpus.observation.sequence) as bar:
+        for batch in ordered_batches(corpus.test, chosen, EVALUATION_BATCH):
             yield batch
             bar.update(batch.num_sequences)
+
+
+def in_order(bounds: SequenceBounds, places: np.ndarray, split_size: int) -> Scores:
+    """The bounds of single sequences in the order of the split.
+
+    Args:
+        bounds: of the sequences as they were scored.
+        places: (N,) of these in the split.
+        split_size: sequences in the whole split.
+    """
+    order = np.argsort(places)
+    arrays = (each.cpu().numpy()[order] for each in (bounds.lengths, bounds.elbo, bounds.iw_bound))
+    return Scores(places[order], *arrays, split_size=split_size)
+
+
+def measure(observation: Observation) -> str:
+    """What a bound is on: the log of a probability, or of a density, which do not compare."""
+    return "density" if observation.law == "gaussian" else "probability"
 
 
 def figures(bound: Bound, corpus: Corpus, chosen: np.ndarray) -> dict[str, float | int]:
@@ -74,6 +107,8 @@ def told(results: dict[str, Any]) -> Iterator[str]:
             f"  {label:<8}  {test[name]:10.3f} +- {test[name + '_se']:.3f} nats per {sequence}, "
             f"{test[name + '_per_step']:.4f} per {step}" + (f" (KL {test['kl']:.3f})" if name == "elbo" else "")
         )
+    if test["active_units"] is not None:
+        yield f"  active units of z: {test['active_units']}, of more than {ACTIVE:g} nats a {step} each"
     known = "means and variances" if "elbo_original" in test else "frequencies"
     yield f"  {step}s drawn independently, with training's {known}: {test['marginal']:.3f} nats per {sequence}"
     if "perplexity" in test:

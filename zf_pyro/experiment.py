@@ -17,13 +17,15 @@ from zf_pyro.config import Config
 from zf_pyro.data.corpus import Corpus
 from zf_pyro.data.datasets import open_data
 from zf_pyro.errors import InputError
-from zf_pyro.evaluation import evaluate
+from zf_pyro.evaluation import evaluate, measure
 from zf_pyro.files import explained, require_writable, write_text
 from zf_pyro.metrics import Metrics, check_metrics, read_metrics, to_json
 from zf_pyro.parts import is_own
 from zf_pyro.paths import Form
 from zf_pyro.plots import plot_curves
 from zf_pyro.progress import RunningMeans, deferred_signals, progress
+from zf_pyro.scores import scores_file, write_scores
+from zf_pyro.timing import write_timing
 from zf_pyro.training import Record, Trainer
 from zf_pyro.trial import try_out
 
@@ -62,7 +64,15 @@ def matching_corpus(config: Config, folder: Path, say: Callable[[str], None]) ->
     Raises:
         InputError: the data cannot be read, or is other data.
     """
-    corpus = open_corpus(config, say)
+    return require_match(open_corpus(config, say), folder)
+
+
+def require_match(corpus: Corpus, folder: Path) -> Corpus:
+    """The data itself, where a run was trained on it.
+
+    Raises:
+        InputError: it is other data.
+    """
     if corpus.fingerprint != runs.read_fingerprint(folder):
         raise InputError(f"{corpus.source}: not the data that {folder} was trained on, or split by other versions")
     return corpus
@@ -92,8 +102,13 @@ def start(config: Config, corpus: Corpus, trainer: Trainer, folder: Path, say: C
     return complete(config, corpus, trainer, folder, 0, say)
 
 
-def resume(folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
+def resume(folder: Path, say: Callable[[str], None], corpus: Corpus | None = None) -> dict[str, Any]:
     """Go on with an unfinished run, and test; returns the results.
+
+    Args:
+        folder: the run.
+        say: is told what a user should know.
+        corpus: the run's data, where it is open already.
 
     Raises:
         InputError: the folder is no run, a finished one, or a damaged one, or its data is gone or other data.
@@ -103,12 +118,13 @@ def resume(folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
         raise InputError(f"{folder} is finished: its results are in {runs.RESULTS}")
     state = runs.read_checkpoint(folder)
     choose_device(config.device)
-    corpus = matching_corpus(config, folder, say)
+    corpus = matching_corpus(config, folder, say) if corpus is None else require_match(corpus, folder)
     say(f"Going on with {folder}: {config.dataset}, preset {config.preset}, device {config.device}; {corpus.source}")
     trainer = prepare(config, corpus)
     with runs.readable_checkpoint(folder):
         trainer.load_state(state["trainer"])
         metrics_size = int(state["metrics_size"])
+        trainer.durations = state["durations"].tolist() if "durations" in state else []
     if trainer.step > trainer.total_steps:
         limit = f"{runs.CONFIG} allows {trainer.total_steps}"
         raise InputError(f"{folder} has done {trainer.step} updates already, and its {limit}")
@@ -128,12 +144,15 @@ def complete(
     trainer.model.load_state_dict(trainer.best.model)
     trainer.guide.load_state_dict(trainer.best.guide)
     say(f"Testing the parameters of step {trainer.best.step:,}")
+    test = evaluate(trainer.model, trainer.guide, config, corpus)
     results = {
         **identity(config, corpus),
         "steps": trainer.step,
         "num_parameters": sum(parameter.numel() for parameter in trainer.parameters),
-        "test": evaluate(trainer.model, trainer.guide, config, corpus),
+        "test": test.figures,
     }
+    write_scores(folder / scores_file(config.evaluation.num_particles), test.scores)
+    write_timing(folder, trainer.durations, config.device)
     write_outcome(trainer, config, corpus, folder, results)
     return results
 
@@ -149,7 +168,9 @@ def fit(trainer: Trainer, folder: Path, metrics_size: int) -> None:
     means = RunningMeans(SHOWN.values())
 
     def save() -> None:
-        runs.write_checkpoint(folder, {"trainer": trainer.state(), "metrics_size": metrics.size()})
+        durations = torch.tensor(trainer.durations, dtype=torch.float32)
+        state = {"trainer": trainer.state(), "metrics_size": metrics.size(), "durations": durations}
+        runs.write_checkpoint(folder, state)
 
     def on_validation(record: Record) -> None:
         metrics.write(record)
@@ -201,7 +222,7 @@ def evaluate_run(
     form: Form | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
-    """Score a run's best parameters with K particles, and write evaluation-K.json.
+    """Score a run's best parameters with K particles, and write evaluation-K.json and evaluation-K.npz.
 
     Args:
         folder: the run.
@@ -225,7 +246,8 @@ def evaluate_run(
     output = folder / evaluation_file(config.evaluation.num_particles)
     require_writable(folder)
     test = evaluate(run.model.to(config.device), run.guide.to(config.device), config, corpus)
-    results = {**identity(config, corpus), "test": test}
+    results = {**identity(config, corpus), "test": test.figures}
+    write_scores(output.with_suffix(".npz"), test.scores)
     with explained(f"cannot write {output}"):
         write_text(output, to_json(results, indent=2) + "\n")
     return results
@@ -240,7 +262,7 @@ def identity(config: Config, corpus: Corpus) -> dict[str, Any]:
     """What a file of results begins with."""
     named = {name: getattr(config, name) for name in ("dataset", "preset", "seed", "device")}
     units = {"sequence": corpus.observation.sequence, "step": corpus.observation.step}
-    return {**named, "form": config.training.form, **units}
+    return {**named, "form": config.training.form, **units, "measure": measure(corpus.observation)}
 
 
 def write_outcome(trainer: Trainer, config: Config, corpus: Corpus, folder: Path, results: dict[str, Any]) -> None:

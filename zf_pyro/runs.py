@@ -6,6 +6,8 @@ vocabulary.txt    a word a line, where the data is text
 metrics.jsonl     a line an update, a line a validation
 checkpoint.pt     the state of training, the best parameters included
 results.json      the test of the best parameters; its presence means that the run is finished
+evaluation-K.npz  the scores of its single sequences, by K particles
+timing.json       seconds an update
 samples.txt       sequences drawn from the prior, where they are text; elsewhere
 samples.npz       the same as numbers
 samples.png       and as pictures
@@ -40,12 +42,15 @@ from zf_pyro.guides import Guide
 from zf_pyro.metrics import METRICS, to_json
 from zf_pyro.model import StochasticRNN
 from zf_pyro.presets import read_config
+from zf_pyro.timing import TIMING
 
 CONFIG, VOCABULARY, CHECKPOINT = "config.toml", "vocabulary.txt", "checkpoint.pt"
 OBSERVATION, RESULTS, CURVES = "observation.json", "results.json", "curves.png"
 SAMPLES = ("samples.txt", "samples.npz", "samples.png", "samples.wav")
 """The first is of text, the second and third are of other data, the last of waveforms."""
-FILES = (RESULTS, CONFIG, OBSERVATION, VOCABULARY, METRICS, CHECKPOINT, *SAMPLES, CURVES)
+FILES = (RESULTS, CONFIG, OBSERVATION, VOCABULARY, METRICS, CHECKPOINT, TIMING, *SAMPLES, CURVES)
+PATTERNS = (*FILES, "evaluation-*.json", "evaluation-*.npz", "*.tmp")
+"""All that a run's folder may hold."""
 
 
 class Settings(NamedTuple):
@@ -145,7 +150,7 @@ def create_folder(config: Config, output: Path | None, *, force: bool) -> Path:
     check_output(output, force=force)
     with explained(f"cannot make the folder {output}"):
         output.mkdir(parents=True, exist_ok=True)
-        for pattern in (*FILES, "evaluation-*.json", "*.tmp"):
+        for pattern in PATTERNS:
             for path in output.glob(pattern):
                 path.unlink()
     return output

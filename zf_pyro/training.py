@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from time import perf_counter
 from typing import Any, NamedTuple
 
 import torch
@@ -58,6 +59,7 @@ class Trainer:
         step: batches seen so far, in this run and in those that it resumes.
         skipped: how many of them were left out for a loss or gradient that was not finite.
         best: the parameters with the greatest validation bound so far, None before the first validation.
+        durations: seconds of each update that `fit` has made, the reading of the batch left out.
     """
 
     def __init__(self, model: StochasticRNN, guide: Guide, config: Config, train: Split, valid: Split) -> None:
@@ -74,6 +76,7 @@ class Trainer:
         )
         self.step = self.epoch = self.position = self.skipped = self.skipped_in_a_row = 0
         self.best: Best | None = None
+        self.durations: list[float] = []
 
     @property
     def steps_per_epoch(self) -> int:
@@ -101,7 +104,10 @@ class Trainer:
         """
         with local_parameters():
             for batch in self.remaining_batches():
-                stop = on_step(self.update(batch))
+                started = perf_counter()
+                record = self.update(batch)
+                self.durations.append(perf_counter() - started)
+                stop = on_step(record)
                 if self.validation_due():
                     on_validation(self.validate())
                 if stop:

@@ -117,13 +117,17 @@ def _ignore_interrupts(number: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # by which the loader ends a worker
 
 
+def by_length(split: Split, indices: np.ndarray) -> np.ndarray:
+    """The given sequences in the order in which `ordered_batches` hands them out."""
+    return indices[np.argsort(split.lengths[indices], kind="stable")]
+
+
 def ordered_batches(split: Split, indices: np.ndarray, batch_size: int) -> Iterator[SequenceBatch]:
     """The given sequences by length, in batches: every sequence once, little padding.
 
     A batch has `batch_size` sequences, or fewer where they are long (`MAX_STEPS`) or the last.
     """
-    lengths = split.lengths
-    ordered = indices[np.argsort(lengths[indices], kind="stable")]
+    lengths, ordered = split.lengths, by_length(split, indices)
     start = 0
     while start < len(ordered):
         stop = start + 1

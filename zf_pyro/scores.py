@@ -1,0 +1,95 @@
+"""The scores of single test sequences, which two runs are compared by: a file beside the figures of a test."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zf_pyro.errors import InputError
+from zf_pyro.files import explained, write_atomically
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """Bounds of each test sequence.
+
+    Attributes:
+        indices: (N,) integers, ascending: the places of the sequences in the test split.
+        lengths: (N,) integers: their real steps.
+        elbo: (N,) float64, nats per sequence.
+        iw_bound: (N,) float64, nats per sequence.
+        split_size: sequences in the whole test split.
+    """
+
+    indices: np.ndarray
+    lengths: np.ndarray
+    elbo: np.ndarray
+    iw_bound: np.ndarray
+    split_size: int
+
+    def check(self) -> None:
+        """Refuse what no test wrote.
+
+        Raises:
+            ValueError: arrays of wrong types or unequal sizes, or indices that are not ascending places of the split.
+        """
+        kinds = {"indices": np.int64, "lengths": np.int64, "elbo": np.float64, "iw_bound": np.float64}
+        for name, kind in kinds.items():
+            array = getattr(self, name)
+            if array.dtype != kind or array.shape != (len(self.indices),) or not array.size:
+                raise ValueError(f"{name} is of type {array.dtype} and shape {array.shape}")
+        if self.indices[0] < 0 or self.indices[-1] >= self.split_size or (np.diff(self.indices) <= 0).any():
+            raise ValueError(f"indices are not ascending places among {self.split_size} sequences")
+
+    def are_of(self, test: dict[str, Any]) -> bool:
+        """Whether these are the sequences that the figures of a test are the means of."""
+        return test.get("num_sequences") == len(self.indices) and all(
+            same_number(test.get(name), float(values.mean()))
+            for name, values in (("elbo", self.elbo), ("iw_bound", self.iw_bound))
+        )
+
+
+def same_number(written: Any, mean: float) -> bool:
+    """Whether a figure is a mean, computed in another order; one that is not finite is written as None."""
+    if written is None:
+        return not math.isfinite(mean)
+    return isinstance(written, int | float) and math.isclose(written, mean, rel_tol=1e-9, abs_tol=1e-9)
+
+
+def scores_file(num_particles: int) -> str:
+    """The name of the file with the scores by K particles."""
+    return f"evaluation-{num_particles}.npz"
+
+
+def write_scores(path: Path, scores: Scores) -> None:
+    """Write scores as an .npz of arrays named as the attributes.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    arrays = {**vars(scores), "split_size": np.int64(scores.split_size)}
+    with explained(f"cannot write {path}"):
+        write_atomically(path, lambda file: np.savez(file, **arrays))
+
+
+def read_scores(path: Path) -> Scores:
+    """What `write_scores` wrote.
+
+    Raises:
+        InputError: the file cannot be read, or is damaged.
+    """
+    try:
+        with explained(f"cannot read {path}"), np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in ("indices", "lengths", "elbo", "iw_bound")}
+            scores = Scores(**arrays, split_size=int(file["split_size"]))
+        scores.check()
+        return scores
+    except InputError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} is damaged: {error}") from error
