@@ -17,6 +17,7 @@ import torch
 from click.core import ParameterSource
 
 from zf_pyro import runs
+from zf_pyro.compare.command import compare
 from zf_pyro.data.datasets import DATASETS, require_source
 from zf_pyro.data.speech import SpeechSettings, described, is_prepared, prepare_audio
 from zf_pyro.errors import InputError
@@ -221,6 +222,9 @@ def benchmark(sizes: str, repeats: int, scaling: Path | None, device: str, as_js
     )
     if as_json:
         click.echo(json.dumps(figures, indent=2))
+
+
+cli.add_command(compare)
 
 
 def carry_out(folder: Path, work: Callable[[], dict[str, Any]]) -> None:

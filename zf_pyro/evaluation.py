@@ -64,8 +64,8 @@ def in_order(bounds: SequenceBounds, places: np.ndarray, split_size: int) -> Sco
         split_size: sequences in the whole split.
     """
     order = np.argsort(places)
-    arrays = (each.cpu().numpy()[order] for each in (bounds.lengths, bounds.elbo, bounds.iw_bound))
-    return Scores(places[order], *arrays, split_size=split_size)
+    lengths, elbo, bound = (each.cpu().numpy()[order] for each in (bounds.lengths, bounds.elbo, bounds.iw_bound))
+    return Scores(places[order], lengths, elbo, bound, split_size)
 
 
 def measure(observation: Observation) -> str:

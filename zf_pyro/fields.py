@@ -84,6 +84,25 @@ def to_table(config: Config) -> dict[str, Any]:
     return asdict(config)
 
 
+def by_name(config: Config) -> dict[str, Any]:
+    """Every field of a configuration, without its section."""
+    table = to_table(config)
+    sections = [table.pop(name) for name in SECTIONS]
+    return {**table, **{name: value for section in sections for name, value in section.items()}}
+
+
+def differences(one: Config, other: Config) -> dict[str, tuple[Any, Any]]:
+    """The fields in which two configurations differ, with both values; None where one of them has no such field."""
+    left, right = by_name(one), by_name(other)
+    pairs = {name: (left.get(name), right.get(name)) for name in {**left, **right}}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def spelled(value: Any) -> str:
+    """A value as in a name, short."""
+    return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def read_table(path: Path) -> dict[str, Any]:
     """The tables of a TOML file.
 

@@ -62,23 +62,20 @@ def unit_divergences(
     sums: list[Tensor] = []
     num_steps = 0
     with seeded(device, seed), evaluating(model, guide), skip_terms(AUXILIARY, BACKWARD):
-        for batch in batches:
-            guide_trace = poutine.trace(guide).get_trace(batch.to(device), form="path")
-            model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(
-                batch.to(device), form="path"
-            )
-            found = step_divergences(guide_trace.nodes.get("z"), model_trace.nodes.get("z"))
+        for each in batches:
+            batch = each.to(device)
+            guide_trace: Any = poutine.trace(guide).get_trace(batch, form="path")
+            model_trace: Any = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(batch, form="path")
+            found = step_divergences(guide_trace.nodes["z"], model_trace.nodes["z"])
             if found is None:
                 return None
-            sums.append(found.double().masked_fill(~batch.mask.to(device).unsqueeze(-1), 0.0).sum((0, 1)))
+            sums.append(found.double().masked_fill(~batch.mask.unsqueeze(-1), 0.0).sum((0, 1)))
             num_steps += int(batch.mask.sum())
     return torch.stack(sums).sum(0).cpu() / num_steps if sums else None
 
 
-def step_divergences(guide_site: Site | None, model_site: Site | None) -> Tensor | None:
+def step_divergences(guide_site: Site, model_site: Site) -> Tensor | None:
     """KL(q_ti || p_ti) along the path that a guide drew, (T, B, Z), in nats; None where it is not known by units."""
-    if guide_site is None or model_site is None:
-        return None
     q, p, path = guide_site["fn"], model_site["fn"], guide_site["value"]
     if not (isinstance(q, PathDistribution) and isinstance(p, PathDistribution)):
         return None

@@ -148,12 +148,21 @@ def create_folder(config: Config, output: Path | None, *, force: bool) -> Path:
     if output is None:
         return numbered_folder(Path("runs"), f"{config.dataset}-{config.preset}-{config.seed}")
     check_output(output, force=force)
-    with explained(f"cannot make the folder {output}"):
-        output.mkdir(parents=True, exist_ok=True)
+    return clear(output)
+
+
+def clear(folder: Path) -> Path:
+    """The folder of a run, made where there is none, and without anything of a run in it.
+
+    Raises:
+        InputError: it cannot be made or emptied.
+    """
+    with explained(f"cannot make the folder {folder}"):
+        folder.mkdir(parents=True, exist_ok=True)
         for pattern in PATTERNS:
-            for path in output.glob(pattern):
+            for path in folder.glob(pattern):
                 path.unlink()
-    return output
+    return folder
 
 
 def check_output(output: Path, *, force: bool) -> None:

@@ -12,6 +12,7 @@ from zf_pyro.data.corpus import Corpus, Observation
 from zf_pyro.data.loader import Split, subset
 from zf_pyro.data.text import UNKNOWN, TextCorpus
 from zf_pyro.pictures import draw_sequences, draw_text
+from zf_pyro.tables import aligned
 
 SHOWN = 10
 """Sequences in the picture."""
@@ -30,12 +31,7 @@ def table(corpus: Corpus) -> Iterator[str]:
     last = {"categorical": ("unknown",), "bernoulli": ("mean",), "gaussian": ("mean", "std")}[observation.law]
     names = ("split", f"{observation.sequence}s", f"{observation.step}s", "shortest", "median", "longest", *last)
     rows = [names] + [row(name, split, corpus) for name, split in splits(corpus)]
-    widths = [max(len(line[column]) for line in rows) for column in range(len(names))]
-    for line in rows:
-        yield "  ".join(
-            cell.ljust(width) if column == 0 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-        )
+    yield from aligned(rows)
     if isinstance(corpus, TextCorpus):
         frequent = ", ".join(repr(word) for word in corpus.vocabulary.words[4:14])
         yield f"vocabulary: {len(corpus.vocabulary):,}, the special four included; most frequent: {frequent}"

@@ -1,0 +1,98 @@
+"""``zf-pyro compare``."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from zf_pyro.compare.report import report_folder, told, write_report
+from zf_pyro.compare.rows import Row, grouped
+from zf_pyro.compare.tested import all_tested, read_finished
+from zf_pyro.compare.training import rows_of_sweep, sweep_folder, train_all
+from zf_pyro.errors import check
+from zf_pyro.experiment import Interrupted, choose_device
+from zf_pyro.files import explained, require_writable
+from zf_pyro.options import FOLDER, count_or_all
+from zf_pyro.progress import terminable
+from zf_pyro.scopes import prepare_torch
+from zf_pyro.sweep import check_all, open_all, read_sweep
+from zf_pyro.training import TrainingError
+
+
+@click.command()
+@click.argument("runs", nargs=-1, type=FOLDER)
+@click.option("--sweep", type=FOLDER, metavar="FILE.toml", help="Make the runs of this file first, or go on with them.")
+@click.option("--output", type=FOLDER, help="The folder to write [default: runs/FILE, or runs/comparison-NUMBER].")
+@click.option("--force", is_flag=True, help="Overwrite the comparison of other RUNs in --output.")
+@click.option("--num-particles", type=click.IntRange(min=1), help="K of the bound [default: as the first run did].")
+@click.option("--eval-sequences", metavar="N|all", help="Test sequences to score [default: as the first run did].")
+@click.option("--device", default="auto", help="For runs that are tested again: auto, cpu, cuda or cuda:N.")
+def compare(
+    runs: tuple[Path, ...],
+    sweep: Path | None,
+    output: Path | None,
+    force: bool,
+    num_particles: int | None,
+    eval_sequences: str | None,
+    device: str,
+) -> None:
+    """Compare finished RUNs, or the runs of a sweep, on the same test sequences; writes comparison.md, .csv and .png.
+
+    A sweep's runs are made first. Interrupted, it goes on where it was: by the same command.
+    """
+    prepare_torch()
+    check(bool(runs) != (sweep is not None), "name finished runs, or by --sweep a file that says which to make")
+    options = (num_particles, count_or_all(eval_sequences), choose_device(device))
+    if sweep is None:
+        folder, rows = of_runs(runs, output, options, force=force)
+        failures = 0
+    else:
+        folder = output or sweep_folder(sweep)
+        with goes_on(sweep, output), terminable():
+            rows, failures = of_sweep(sweep, folder, options)
+    for line in told(rows):
+        click.echo(line)
+    write_report(rows, folder)
+    click.echo(f"Written: {folder}")
+    if failures:
+        raise TrainingError(f"{failures} of {failures + sum(len(row.runs) for row in rows)} runs failed")
+
+
+Options = tuple[int | None, int | None, str]
+
+
+def of_runs(folders: Sequence[Path], output: Path | None, options: Options, *, force: bool) -> tuple[Path, list[Row]]:
+    """The folder of a comparison of finished runs, and its rows."""
+    finished = [read_finished(folder) for folder in folders]
+    made = None if output is None else report_folder(output, force=force)
+    rows = grouped(all_tested(finished, *options, click.echo))
+    return made or report_folder(None, force=force), rows
+
+
+def of_sweep(path: Path, folder: Path, options: Options) -> tuple[list[Row], int]:
+    """The rows of a sweep, its runs made or gone on with, and how many of them failed."""
+    members = read_sweep(path, folder)
+    with explained(f"cannot make the folder {folder}"):
+        folder.mkdir(parents=True, exist_ok=True)
+    require_writable(folder)
+    click.echo(f"{path}: {len(members)} runs into {folder}")
+    pairs = open_all(members, click.echo)
+    check_all(pairs)
+    failed = train_all(pairs, click.echo)
+    settled = [member for member, _ in pairs]
+    return rows_of_sweep(settled, failed, *options, click.echo), len(failed)
+
+
+@contextmanager
+def goes_on(sweep: Path, output: Path | None) -> Iterator[None]:
+    """An interruption inside says how to go on."""
+    try:
+        yield
+    except (Interrupted, KeyboardInterrupt) as stop:
+        command = f"zf-pyro compare --sweep {shlex.quote(str(sweep))}"
+        command += f" --output {shlex.quote(str(output))}" if output else ""
+        raise Interrupted(f"interrupted; what is done is saved; go on with the same command: {command}") from stop
