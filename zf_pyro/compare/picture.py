@@ -1,4 +1,4 @@
-"""The picture of a comparison: bounds row by row, and the validation of every run."""
+"""The picture of a comparison: bounds row by row, their differences from the first row's, and validation curves."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from zf_pyro.pictures import save_figure
 
 
 def plot_comparison(rows: Sequence[Row], path: Path) -> None:
-    """Draw the bounds of the rows, with seeds as points and standard errors, and the validation curves, into a png.
+    """Draw bounds and differences of the rows, seeds as points beside standard errors, and validation curves, as a png.
 
     Args:
         rows: of the comparison; those without runs are left out.
@@ -28,22 +28,33 @@ def plot_comparison(rows: Sequence[Row], path: Path) -> None:
     """
     present = [row for row in rows if row.runs]
     sequence = present[0].runs[0].table["sequence"]
-    figure = Figure(figsize=(12, max(4.0, 1.5 + 0.4 * len(present))), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    draw_bounds(left, present)
+    figure = Figure(figsize=(14, max(4.0, 1.5 + 0.4 * len(present))), layout="constrained")
+    left, middle, right = figure.subplots(1, 3)
+    none = np.zeros_like(present[0].bounds)
+    draw_bounds(left, present, none)
     left.set(title="test, importance-weighted bound", xlabel=f"nats per {sequence}")
+    draw_bounds(middle, present, present[0].bounds)
+    middle.set(title=f"its difference from the first row, paired by {sequence}", xlabel=f"nats per {sequence}")
+    middle.set_yticklabels([])
     draw_curves(right, present)
     right.set(title="validation, importance-weighted bound", xlabel="updates", ylabel=f"nats per {sequence}")
     right.xaxis.set_major_locator(MaxNLocator(integer=True))
     save_figure(figure, path)
 
 
-def draw_bounds(axes: Axes, rows: Sequence[Row]) -> None:
-    """The bound of each row, the first at the top, with its standard error over sequences; a point for each seed."""
+def draw_bounds(axes: Axes, rows: Sequence[Row], reference: np.ndarray) -> None:
+    """The bound of each row less a reference, the first at the top, with its standard error; a point for each seed.
+
+    Args:
+        axes: to draw into.
+        rows: with runs.
+        reference: (N,) nats of each test sequence.
+    """
     for place, row in enumerate(rows):
-        error = standard_error(row.bounds) or 0.0
-        axes.errorbar(row.bound, place, xerr=error, fmt="s", capsize=4, color=colour(place))
-        seeds = row.bounds_of_seeds
+        values = row.bounds - reference
+        error = standard_error(values) or 0.0
+        axes.errorbar(values.mean(), place, xerr=error, fmt="s", capsize=4, color=colour(place))
+        seeds = np.array(row.bounds_of_seeds) - reference.mean()
         axes.plot(seeds, np.full(len(seeds), place), "o", markersize=4, mfc="none", color="black")
     axes.set_yticks(range(len(rows)), [row.name.replace("$", r"\$") for row in rows], fontsize="small")
     axes.set_ylim(len(rows) - 0.5, -0.5)

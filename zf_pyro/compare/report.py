@@ -17,7 +17,7 @@ from typing import Any
 
 from zf_pyro.compare.picture import plot_comparison
 from zf_pyro.compare.rows import Row, paired, standard_error
-from zf_pyro.compare.tested import Tested
+from zf_pyro.compare.tested import Outcome
 from zf_pyro.errors import InputError
 from zf_pyro.files import explained, require_writable, write_text
 from zf_pyro.latents import ACTIVE
@@ -101,10 +101,11 @@ def protocol(rows: Sequence[Row]) -> str:
     some = next(run for row in rows for run in row.runs)
     test, config, sequence = some.test, some.run.config, some.table["sequence"]
     where = f" ({Path(config.source).name})" if config.source else ""
-    whole = "all" if len(some.scores.indices) == some.scores.split_size else f"{some.scores.split_size:,}"
+    size, split = test["num_sequences"], some.scores.split_size
+    scored = f"all {size:,}" if size == split else f"{size:,} of {split:,}"
     units = " of normalised numbers" if "elbo_original" in test else ""
     return (
-        f"{config.dataset}{where}: {test['num_sequences']:,} of {whole} test {sequence}s, {test['num_steps']:,} "
+        f"{config.dataset}{where}: {scored} test {sequence}s, {test['num_steps']:,} "
         f"{some.table['step']}s; bounds on the log-{some.table['measure']}{units} by K = {test['num_particles']} "
         f"particles, gamma = 1, alpha = beta = 0, nats per {sequence}; parameters of the best validation."
     )
@@ -130,7 +131,7 @@ def notes(rows: Sequence[Row]) -> Iterator[str]:
             yield f"failed: {row.name}, seed {', '.join(map(str, row.failed))}"
 
 
-def hardware(tested: Sequence[Tested]) -> str:
+def hardware(tested: Sequence[Outcome]) -> str:
     """What the updates were timed on, and whether that lets them be compared."""
     timings = [run.run.timing for run in tested if run.run.timing]
     found = dict.fromkeys(f"{each.get('device')}, {each.get('num_threads')} threads" for each in timings)
@@ -163,7 +164,7 @@ def as_csv(lines: Sequence[Mapping[str, Any]]) -> str:
     return text.getvalue()
 
 
-def run_figures(row: Row, run: Tested) -> dict[str, Any]:
+def run_figures(row: Row, run: Outcome) -> dict[str, Any]:
     """The figures of one run."""
     bounds, timing = run.scores.iw_bound, run.run.timing
     names = ("elbo", "kl", "active_units", "num_particles", "num_sequences", "num_steps")

@@ -19,7 +19,7 @@ from statistics import fmean, median, stdev
 
 import numpy as np
 
-from zf_pyro.compare.tested import Tested
+from zf_pyro.compare.tested import Outcome
 from zf_pyro.config import Config, EvaluationConfig
 from zf_pyro.errors import InputError
 from zf_pyro.fields import by_name, differences, spelled
@@ -39,7 +39,7 @@ class Row:
     """
 
     name: str
-    runs: Sequence[Tested]
+    runs: Sequence[Outcome]
     failed: Sequence[int] = field(default=())
 
     @cached_property
@@ -114,13 +114,13 @@ def training_of(config: Config) -> Config:
     return replace(config, seed=0, device="", source="", training=training, evaluation=EvaluationConfig())
 
 
-def grouped(tested: Iterable[Tested]) -> list[Row]:
+def grouped(tested: Iterable[Outcome]) -> list[Row]:
     """Runs as rows, in the order of their first run.
 
     Raises:
         InputError: two runs are the same.
     """
-    groups: list[list[Tested]] = []
+    groups: list[list[Outcome]] = []
     for run in tested:
         key = training_of(run.run.config)
         group = next((each for each in groups if training_of(each[0].run.config) == key), None)
@@ -134,7 +134,7 @@ def grouped(tested: Iterable[Tested]) -> list[Row]:
     return [Row(name, group) for name, group in zip(names(groups), groups, strict=True)]
 
 
-def names(groups: Sequence[Sequence[Tested]]) -> list[str]:
+def names(groups: Sequence[Sequence[Outcome]]) -> list[str]:
     """A name for each group: the fields in which they differ, or where these are many the first run's folder."""
     first, *others = (training_of(group[0].run.config) for group in groups)
     fields = list(dict.fromkeys(name for other in others for name in differences(first, other)))

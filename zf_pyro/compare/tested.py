@@ -43,7 +43,7 @@ class Finished:
 
 
 @dataclass(frozen=True, eq=False)
-class Tested:
+class Outcome:
     """A run and one test of it.
 
     Attributes:
@@ -101,7 +101,7 @@ def all_tested(
     eval_sequences: int | None,
     device: str,
     say: Callable[[str], None],
-) -> list[Tested]:
+) -> list[Outcome]:
     """Every run under one protocol: that of the first, unless another is asked for.
 
     Args:
@@ -145,7 +145,7 @@ def as_asked(
     chosen: Callable[[Scores], np.ndarray],
     device: str,
     say: Callable[[str], None],
-) -> Tested:
+) -> Outcome:
     """A run under a protocol, tested again where its folder holds no such test."""
     stored = stored_test(run, num_particles, chosen)
     if stored is not None:
@@ -153,10 +153,10 @@ def as_asked(
     say(f"Testing {run.folder} by {num_particles} particles")
     evaluate_run(run.folder, num_particles, eval_sequences, device, say=say)
     scores = read_scores(run.folder / scores_file(num_particles))
-    return Tested(run, read_json(run.folder / evaluation_file(num_particles)), scores)
+    return Outcome(run, read_json(run.folder / evaluation_file(num_particles)), scores)
 
 
-def stored_test(run: Finished, num_particles: int, chosen: Callable[[Scores], np.ndarray]) -> Tested | None:
+def stored_test(run: Finished, num_particles: int, chosen: Callable[[Scores], np.ndarray]) -> Outcome | None:
     """The test of that protocol that a run's folder holds; None where it holds none, or only half of one."""
     try:
         scores = read_scores(run.folder / scores_file(num_particles))
@@ -170,5 +170,5 @@ def stored_test(run: Finished, num_particles: int, chosen: Callable[[Scores], np
         test = table["test"]
         complete = "measure" in table and "active_units" in test
         if complete and test.get("num_particles") == num_particles and scores.are_of(test):
-            return Tested(run, table, scores)
+            return Outcome(run, table, scores)
     return None
