@@ -91,15 +91,14 @@ def expand(shared: Mapping[str, Any], own: Mapping[str, Any], source: str, outpu
     for name in COMMON:
         check(name not in own, f"{name} stands above the runs, since runs of other data do not compare")
     check("source" not in {**shared, **own}, "name the place of the data by data, as --data does")
-    values = {**shared, **own}
+    values = {**{field: value for field, value in shared.items() if field not in own}, **own}
     name = values.pop("name", "")
     check("name" not in shared, "name is of one [[run]]")
     check(isinstance(name, str), f"name is a text, not {name!r}")
     lists = {field: value if isinstance(value, list) else [value] for field, value in values.items()}
     for field, choices in lists.items():
         check(bool(choices), f"the list {field} is empty")
-    varied = [field for field, choices in lists.items() if len(choices) > 1 and field != "seed"]
-    told = [*varied, *(field for field in own if field not in (*varied, "name", "seed") and not name)]
+    told = [field for field in lists if field != "seed" and (len(lists[field]) > 1 or (field in own and not name))]
     for combination in product(*lists.values()):
         chosen = dict(zip(lists, combination, strict=True))
         parts = [*([name] if name else []), *(f"{field}={spelled(chosen[field])}" for field in told)]

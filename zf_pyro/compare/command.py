@@ -76,12 +76,12 @@ def of_runs(folders: Sequence[Path], output: Path | None, options: Options, *, f
 def of_sweep(path: Path, folder: Path, options: Options) -> tuple[list[Row], int]:
     """The rows of a sweep, its runs made or gone on with, and how many of them failed."""
     members = read_sweep(path, folder)
-    with explained(f"cannot make the folder {folder}"):
-        folder.mkdir(parents=True, exist_ok=True)
-    require_writable(folder)
     click.echo(f"{path}: {len(members)} runs into {folder}")
     pairs = open_all(members, click.echo)
     check_all(pairs)
+    with explained(f"cannot make the folder {folder}"):
+        folder.mkdir(parents=True, exist_ok=True)
+    require_writable(folder)
     failed = train_all(pairs, click.echo)
     settled = [member for member, _ in pairs]
     return rows_of_sweep(settled, failed, *options, click.echo), len(failed)

@@ -129,13 +129,20 @@ def all_tested(
 
     tested = [as_asked(run, k, wanted, chosen, device, say) for run in found]
     for each in tested:
-        same = np.array_equal(each.scores.indices, tested[0].scores.indices)
-        reason = "was tested on other sequences than {}: their split_seed differs, which draws the subset; test all"
-        check(same, f"{each.run.folder} {reason.format(first.folder)}")
-        kinds = each.table["measure"], tested[0].table["measure"]
-        reason = f"its bounds are of a {kinds[0]}, and those of {first.folder} of a {kinds[1]}; they do not compare"
-        check(kinds[0] == kinds[1], f"{each.run.folder}: {reason}")
+        require_alike(each, tested[0])
     return tested
+
+
+def require_alike(one: Outcome, first: Outcome) -> None:
+    """Refuse a test that does not compare with the first."""
+    folder, other = one.run.folder, first.run.folder
+    same = np.array_equal(one.scores.indices, first.scores.indices)
+    reason = "their split_seed differs, which draws the subset; take --eval-sequences all"
+    check(same, f"{folder} was tested on other sequences than {other}: {reason}")
+    kind, wanted = one.table["measure"], first.table["measure"]
+    check(
+        kind == wanted, f"{folder}: its bounds are of a {kind}, and those of {other} of a {wanted}; they do not compare"
+    )
 
 
 def as_asked(
