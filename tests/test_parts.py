@@ -9,8 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from zf_pyro import BackwardEncoder, Categorical, Conditional, Context, DiagonalGaussian, LinearSchedule, LSTMTransition
-from zf_pyro.conditionals import Bernoulli, ClippedLeakyReLU
+from zf_pyro import (
+    BackwardEncoder,
+    Bernoulli,
+    Categorical,
+    Conditional,
+    Context,
+    DiagonalGaussian,
+    LinearSchedule,
+    LSTMTransition,
+)
+from zf_pyro.conditionals import ClippedLeakyReLU
 from zf_pyro.encoders import reverse_by_length
 
 

@@ -1,8 +1,9 @@
 """Z-Forcing, stochastic recurrent networks trained with a backward-running guide, in Pyro."""
 
 from zf_pyro.bounds import Bound, estimate_bound, importance_weights
-from zf_pyro.conditionals import Bernoulli, Categorical, Conditional, Context, DiagonalGaussian
+from zf_pyro.conditionals import Conditional, Context, DiagonalGaussian, GaussianMixture
 from zf_pyro.data.batch import SequenceBatch
+from zf_pyro.emissions import Bernoulli, Categorical, LogisticMixture, TiedCategorical
 from zf_pyro.encoders import BackwardEncoder, BidirectionalEncoder, Encoder, ForwardEncoder, TargetEncoder
 from zf_pyro.errors import InputError
 from zf_pyro.flows import CouplingFlow
@@ -11,7 +12,7 @@ from zf_pyro.importance import ZForcingIWAE
 from zf_pyro.model import StochasticRNN
 from zf_pyro.objectives import Terms, ZForcingELBO
 from zf_pyro.posteriors import PriorPosterior, ResidualGaussian
-from zf_pyro.priors import GatedTransition, GaussianMixture, StandardNormal
+from zf_pyro.priors import GatedTransition, StandardNormal
 from zf_pyro.runs import LoadedRun, load
 from zf_pyro.schedules import LinearSchedule
 from zf_pyro.transitions import (
@@ -48,6 +49,7 @@ __all__ = [
     "LayerNormLSTMTransition",
     "LinearSchedule",
     "LoadedRun",
+    "LogisticMixture",
     "MarkovTransition",
     "PriorPosterior",
     "ResidualGaussian",
@@ -57,6 +59,7 @@ __all__ = [
     "StochasticRNN",
     "TargetEncoder",
     "Terms",
+    "TiedCategorical",
     "Transition",
     "ZForcingELBO",
     "ZForcingIWAE",

@@ -12,7 +12,7 @@ from typing import Literal
 from zf_pyro.data.splits import SplitSettings
 from zf_pyro.data.text import TextSettings
 from zf_pyro.errors import check
-from zf_pyro.parts import Parts, choose, is_own
+from zf_pyro.parts import EMISSIONS, Parts, choose, is_own, require_known
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,10 @@ class ModelConfig:
     """The law of z_t before x_t is seen; "" is the family's own."""
     transition: str = ""
     """The recurrent network; "" is the family's own."""
+    emission_law: str = ""
+    """The law of x_t; "" is that of the data: categorical, bernoulli or gaussian."""
+    emission_components: int = 10
+    """Components of the emissions gaussian-mixture and logistic-mixture."""
     num_layers: int = 1
     """Layers of the recurrent network; a further one reads the one below and u_t (of srnn and rnn: the one below)."""
     mixture_components: int = 10
@@ -77,7 +81,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         """Check the ranges."""
         sizes = ("embedding_size", "hidden_size", "latent_size", "mlp_size")
-        for name in (*sizes, "num_layers", "mixture_components", "flow_layers"):
+        for name in (*sizes, "num_layers", "mixture_components", "emission_components", "flow_layers"):
             check(getattr(self, name) >= 1, f"{name} must be at least 1")
         check(0 <= self.input_dropout < 1, "input_dropout must be at least 0 and below 1")
         for name in ("activation_bound", "parameter_clamp"):
@@ -90,9 +94,22 @@ class ModelConfig:
         """What model and guide are made of."""
         return choose(self.family, self.transition, self.prior, self.guide)
 
+    @property
+    def has_own_parts(self) -> bool:
+        """Whether any part is a user's own."""
+        return any(is_own(name) for name in (*self.parts, self.emission_law))
+
+    @property
+    def is_discretised(self) -> bool:
+        """Whether real numbers are scored as points of a lattice: by probabilities, where others have densities."""
+        return self.emission_law == "logistic-mixture"
+
     def check_parts(self) -> None:
         """Refuse parts that do not fit together, or do not fit the sizes."""
         parts = self.parts
+        if self.emission_law:
+            require_known("emission", self.emission_law, EMISSIONS)
+            check(not is_own(parts.family), f"the family {parts.family} brings its own emission")
         markov = parts.family == "dmm"
         check(not markov or self.num_layers == 1, "dmm has no recurrent network, so num_layers must be 1")
         flows = parts.posterior == "flow" or parts.prior == "flow"

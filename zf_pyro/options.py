@@ -20,7 +20,7 @@ Command = Callable[..., None]
 
 NAMED = (
     *("seed", "max_steps", "epochs", "batch_size", "alpha", "beta", "kl_start", "form", "num_particles"),
-    *("level", "binarize", "protocol", "objective", "family", "guide", "prior", "transition"),
+    *("level", "binarize", "protocol", "objective", "family", "guide", "prior", "transition", "emission_law"),
 )
 """The fields that have options of their own."""
 
@@ -70,6 +70,7 @@ part_options = with_options(
         ),
         click.option("--prior", metavar="NAME", help="The law of z_t, likewise."),
         click.option("--transition", metavar="NAME", help="The recurrent network, likewise."),
+        click.option("--emission-law", metavar="NAME", help="The law of x_t [default: the data's]; see zf-pyro parts."),
     ]
 )
 """The options that name the parts of model and guide."""
@@ -78,7 +79,8 @@ part_options = with_options(
 def headline(config: Config) -> str:
     """What a run is of: Z-Forcing, or the parts that were chosen instead, and the weights of the added terms."""
     model, weights = config.model, config.objective
-    chosen = [f"{name} {getattr(model, name)}" for name in ("guide", "prior", "transition") if getattr(model, name)]
+    parts = {"guide": model.guide, "prior": model.prior, "transition": model.transition, "emission": model.emission_law}
+    chosen = [f"{name} {part}" for name, part in parts.items() if part]
     chosen += [f"objective {weights.objective}"] if weights.objective != "elbo" else []
     if model.family == "zforcing" and not chosen:
         return "Z-Forcing"
