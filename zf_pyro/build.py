@@ -23,7 +23,6 @@ from zf_pyro.objectives import ZForcingELBO
 from zf_pyro.parts import FAMILIES, is_own
 from zf_pyro.posteriors import PriorPosterior, ResidualGaussian
 from zf_pyro.priors import GatedTransition, GaussianMixture, StandardNormal
-from zf_pyro.schedules import LinearSchedule
 from zf_pyro.transitions import (
     DelayedTransition,
     DeterministicTransition,
@@ -61,16 +60,15 @@ def build_objective(config: ObjectiveConfig, count: int) -> ZForcingELBO:
         config: its kind and its weights.
         count: what the sum over sequences is divided by.
     """
-    gamma = LinearSchedule(config.kl_start, 1.0, config.kl_steps)
     if config.objective == "elbo":
         several = {"num_particles": config.particles, "vectorize_particles": config.particles > 1}
         options = {"free_bits": config.free_bits, "kl_balance": config.kl_balance, **several}
-        elbo = ZForcingELBO(config.alpha, config.beta, gamma, count=count, **options)  # type: ignore[arg-type]
+        elbo = ZForcingELBO(**config.weights, count=count, **options)  # type: ignore[arg-type]
         if config.particles > 1:
             elbo.max_plate_nesting = 2  # sequences, and particles left of them
         return elbo
     doubly = config.objective == "dreg"
-    return ZForcingIWAE(config.alpha, config.beta, gamma, count=count, num_particles=config.particles, doubly=doubly)
+    return ZForcingIWAE(**config.weights, count=count, num_particles=config.particles, doubly=doubly)
 
 
 class Unread(nn.Module):
