@@ -292,9 +292,10 @@ def test_a_run_that_was_interrupted_goes_on_with_its_schedules(text):
     first = make_trainer(**options)
     records, finished = run(first, stop_at=5)
     assert not finished
+    state = saved_and_read(first.state())
     second = make_trainer(**options)
     torch.manual_seed(99)
-    second.load_state(saved_and_read(first.state()))
+    second.load_state(state)
     more, finished = run(second)
     assert finished
     assert records + more == expected
