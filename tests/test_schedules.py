@@ -198,8 +198,9 @@ def test_a_schedule_that_is_0_throughout_is_0():
     start = preset("arrays", "quick")
     zero = override(start, {"family": "vrnn", "alpha": "linear:0:0:5", "beta": "cyclic:0:1:1"})
     assert [zero.objective.weights[name].peak for name in ("alpha", "beta")] == [0, 0]
-    with pytest.raises(InputError, match="set both to 0"):
-        override(start, {"family": "vrnn", "alpha": "linear:0.1:0:5"})
+    for name, text in (("alpha", "linear:0.1:0:5"), ("alpha", "linear:0:0.1:5"), ("beta", "cyclic:0:0.1:5:1")):
+        with pytest.raises(InputError, match="set both to 0"):
+            override(start, {"family": "vrnn", name: text})
     with pytest.raises(InputError, match="set beta to 0"):
         override(start, {"family": "srnn", "beta": "cyclic:0:1:2"})
 
