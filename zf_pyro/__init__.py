@@ -14,7 +14,7 @@ from zf_pyro.objectives import Terms, ZForcingELBO
 from zf_pyro.posteriors import PriorPosterior, ResidualGaussian
 from zf_pyro.priors import GatedTransition, StandardNormal
 from zf_pyro.runs import LoadedRun, load
-from zf_pyro.schedules import LinearSchedule
+from zf_pyro.schedules import Constant, Cyclic, Linear, schedule
 from zf_pyro.transitions import (
     DelayedTransition,
     DeterministicTransition,
@@ -33,8 +33,10 @@ __all__ = [
     "Bound",
     "Categorical",
     "Conditional",
+    "Constant",
     "Context",
     "CouplingFlow",
+    "Cyclic",
     "DelayedTransition",
     "DeterministicTransition",
     "DiagonalGaussian",
@@ -47,7 +49,7 @@ __all__ = [
     "InputError",
     "LSTMTransition",
     "LayerNormLSTMTransition",
-    "LinearSchedule",
+    "Linear",
     "LoadedRun",
     "LogisticMixture",
     "MarkovTransition",
@@ -66,4 +68,5 @@ __all__ = [
     "estimate_bound",
     "importance_weights",
     "load",
+    "schedule",
 ]

@@ -24,7 +24,6 @@ from zf_pyro.objectives import ZForcingELBO
 from zf_pyro.parts import FAMILIES, is_own, require_emission
 from zf_pyro.posteriors import PriorPosterior, ResidualGaussian
 from zf_pyro.priors import GatedTransition, StandardNormal
-from zf_pyro.schedules import LinearSchedule
 from zf_pyro.transitions import (
     DelayedTransition,
     DeterministicTransition,
@@ -62,16 +61,15 @@ def build_objective(config: ObjectiveConfig, count: int) -> ZForcingELBO:
         config: its kind and its weights.
         count: what the sum over sequences is divided by.
     """
-    gamma = LinearSchedule(config.kl_start, 1.0, config.kl_steps)
     if config.objective == "elbo":
         several = {"num_particles": config.particles, "vectorize_particles": config.particles > 1}
         options = {"free_bits": config.free_bits, "kl_balance": config.kl_balance, **several}
-        elbo = ZForcingELBO(config.alpha, config.beta, gamma, count=count, **options)  # type: ignore[arg-type]
+        elbo = ZForcingELBO(**config.weights, count=count, **options)  # type: ignore[arg-type]
         if config.particles > 1:
             elbo.max_plate_nesting = 2  # sequences, and particles left of them
         return elbo
     doubly = config.objective == "dreg"
-    return ZForcingIWAE(config.alpha, config.beta, gamma, count=count, num_particles=config.particles, doubly=doubly)
+    return ZForcingIWAE(**config.weights, count=count, num_particles=config.particles, doubly=doubly)
 
 
 class Unread(nn.Module):
@@ -113,7 +111,7 @@ class Builder:
         """The model and its guide."""
         tied = self.embedding() if self.law == "tied" else None
         emission = self.emission(tied)
-        embedding = tied or self.embedding() if self.reads_input else self.unread()
+        embedding = (tied or self.embedding()) if self.reads_input else self.unread()
         dropout = self.config.input_dropout if self.reads_input else 0.0
         model = StochasticRNN(embedding, self.transition(), self.prior(), emission, input_dropout=dropout)
         return model, self.guide(model)
