@@ -22,7 +22,7 @@ from zf_pyro.presets import PRESETS, preset, read_config
 from zf_pyro.schedules import SCHEDULES
 from zf_pyro.scopes import local_parameters
 
-AMOUNTS = st.floats(0, 1e9)
+AMOUNTS = st.floats(0, 1e9, allow_subnormal=False)  # which the commands flush to zero, process-wide
 COUNTS = st.integers(1, 10**6)
 CONSTANTS = st.builds(Constant, AMOUNTS)
 LINEARS = st.builds(Linear, AMOUNTS, AMOUNTS, COUNTS)
@@ -31,7 +31,7 @@ LINEARS = st.builds(Linear, AMOUNTS, AMOUNTS, COUNTS)
 @st.composite
 def cyclic(draw, periods=COUNTS):
     low, high = sorted([draw(AMOUNTS), draw(AMOUNTS)])
-    return Cyclic(low, high, draw(periods), draw(st.floats(0, 1, exclude_min=True)))
+    return Cyclic(low, high, draw(periods), draw(st.floats(0, 1, exclude_min=True, allow_subnormal=False)))
 
 
 ANY = st.one_of(CONSTANTS, LINEARS, cyclic())
