@@ -31,7 +31,7 @@ LINEARS = st.builds(Linear, AMOUNTS, AMOUNTS, COUNTS)
 @st.composite
 def cyclic(draw, periods=COUNTS):
     low, high = sorted([draw(AMOUNTS), draw(AMOUNTS)])
-    return Cyclic(low, high, draw(periods), draw(st.floats(0, 1, exclude_min=True, allow_subnormal=False)))
+    return Cyclic(low, high, draw(periods), draw(st.floats(1e-6, 1)))
 
 
 ANY = st.one_of(CONSTANTS, LINEARS, cyclic())
