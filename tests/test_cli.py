@@ -143,9 +143,10 @@ def test_evaluation_is_blind_to_the_weights_of_training(zf, finished):
     config = finished / "config.toml"
     text = config.read_text()
     changed = text.replace("alpha = 0.005", "alpha = 3.0").replace("beta = 0.005", "beta = 0.0")
-    changed = changed.replace("kl_start = 0.2", "kl_start = 0.7")
+    changed = changed.replace("kl_start = 0.2", "kl_start = 0.7").replace('gamma = ""', 'gamma = "cyclic:0:0.5:3"')
     assert changed.count("\n") == text.count("\n")
     assert changed != text
+    assert "cyclic" in changed
     config.write_text(changed)
     assert evaluated() == before
 

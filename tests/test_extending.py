@@ -731,6 +731,18 @@ WRONG_PARTS = {
         ["--guide", "mine:filtering", "--alpha", "0.1"],
         "has no auxiliary term",
     ),
+    "guide without a term that is weighed at first": (
+        ["--guide", "mine:filtering", "--alpha", "linear:0.1:0:1"],
+        "has no auxiliary term",
+    ),
+    "guide without a term that is weighed now and then": (
+        ["--guide", "mine:filtering", "--alpha", "cyclic:0:0.1:2"],
+        "has no auxiliary term",
+    ),
+    "guide without sites, its KL term in cycles": (
+        ["--guide", "mine:Silent", "--alpha", "0", "--beta", "0", "--gamma", "cyclic:0:1:1000"],
+        "",
+    ),
     "family of a model only": (["--family", "mine:only_model"], "mine:only_model"),
     "family of three": (["--family", "mine:three"], "mine:three"),
     "family in a list": (["--family", "mine:in_a_list"], "mine:in_a_list"),

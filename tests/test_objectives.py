@@ -11,7 +11,7 @@ from pyro.infer import SVI, TraceMeanField_ELBO
 from torch import nn
 
 from tests.tiny import all_parameters, tiny_batch, tiny_pair
-from zf_pyro import Conditional, Context, Guide, LinearSchedule, ZForcingELBO
+from zf_pyro import Conditional, Context, Guide, Linear, ZForcingELBO
 from zf_pyro.noise import noise
 from zf_pyro.objectives import Terms
 from zf_pyro.scopes import local_parameters
@@ -251,7 +251,7 @@ def test_a_latent_site_without_reparametrisation_is_refused():
 
 def test_schedules_follow_the_steps_of_svi():
     model, guide = tiny_pair()
-    objective = ZForcingELBO(gamma=LinearSchedule(0.2, 1.0, 4))
+    objective = ZForcingELBO(gamma=Linear(0.2, 1.0, 4))
     svi = SVI(model, guide, pyro.optim.Adam({"lr": 0.0}), objective)
     seen = []
     for _ in range(6):

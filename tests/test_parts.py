@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from zf_pyro import BackwardEncoder, Categorical, Conditional, Context, DiagonalGaussian, LinearSchedule, LSTMTransition
-from zf_pyro.conditionals import Bernoulli, ClippedLeakyReLU
+from zf_pyro import BackwardEncoder, Bernoulli, Categorical, Conditional, Context, DiagonalGaussian, LSTMTransition
+from zf_pyro.conditionals import ClippedLeakyReLU
 from zf_pyro.encoders import reverse_by_length
 
 
@@ -137,12 +137,6 @@ def test_the_encoder_has_seen_the_present_and_the_future_and_no_padding():
     assert changed(2, 0) == [True, True, True, False, False, False]
     assert changed(3, 1) == [True, True, True, True]
     assert changed(5, 1) == [False, False, False, False]
-
-
-def test_a_linear_schedule():
-    schedule = LinearSchedule(0.2, 1.0, 4)
-    assert [schedule(step) for step in (0, 1, 2, 4, 9)] == pytest.approx([0.2, 0.4, 0.6, 1.0, 1.0])
-    assert LinearSchedule(0.3, 1.0, 0)(0) == 1.0
 
 
 @pytest.mark.parametrize("hidden", [None, 6])

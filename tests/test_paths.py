@@ -70,6 +70,16 @@ def bits(dtype, **options):
     return model.to(dtype), guide.to(dtype), replace(batch, **data)
 
 
+def numbers(dtype, **options):
+    """Whole numbers of a range, in sequences of different lengths."""
+    torch.manual_seed(0)
+    batch = SequenceBatch.from_sequences([torch.randint(-8, 8, (n, 2)) / 4 for n in (5, 2, 4)])
+    config = ModelConfig(**SIZES, input_dropout=0.3, emission_components=3, **options)
+    model, guide = build_pair(config, Observation("gaussian", 2, mean=(0,), std=(4.0,), limits=(-8, 7)))
+    data = {"inputs": batch.inputs.to(dtype), "targets": batch.targets.to(dtype)}
+    return model.to(dtype), guide.to(dtype), replace(batch, **data)
+
+
 def linear_gaussian(dtype):
     """A transition that leaves `over_steps` to the base class, and a prior and an emission of a user's own."""
     model, guide = linear_pair()
@@ -163,6 +173,9 @@ FAMILIES = {
     "rnn": lambda dtype: bits(dtype, family="rnn"),
     "cond-ln": lambda dtype: words(dtype, transition="cond-ln", num_layers=2),
     "gru-prior-guide": lambda dtype: bits(dtype, transition="gru", guide="prior"),
+    "tied": lambda dtype: words(dtype, emission_law="tied", emission_skip=True),
+    "gaussian-mixture": lambda dtype: numbers(dtype, emission_law="gaussian-mixture"),
+    "logistic-mixture": lambda dtype: numbers(dtype, emission_law="logistic-mixture", family="vrnn"),
     "mixture": lambda dtype: words(dtype, prior="mixture", guide="filtering"),
     "flows": lambda dtype: words(dtype, prior="flow", guide="flow"),
 }

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pyro.infer import SVI
 
 from tests.tiny import SIZES, VOCABULARY, all_parameters, padded
-from zf_pyro import LinearSchedule, ZForcingELBO
+from zf_pyro import Linear, ZForcingELBO
 from zf_pyro.build import build
 from zf_pyro.config import Config, ModelConfig, ObjectiveConfig, TrainingConfig
 from zf_pyro.data import loader
@@ -83,7 +83,7 @@ def test_twenty_steps_of_svi_are_twenty_steps_of_the_trainer(form):
     pyro.set_rng_seed(5)
     records, finished = run(trainer)
     assert finished
-    objective = ZForcingELBO(alpha=0.1, beta=0.1, gamma=LinearSchedule(0.2, 1.0, 6), count=8)
+    objective = ZForcingELBO(alpha=0.1, beta=0.1, gamma=Linear(0.2, 1.0, 6), count=8)
     svi = SVI(model, guide, pyro.optim.Adam({"lr": 1e-3, "eps": 1e-5}), objective)
     pyro.set_rng_seed(5)
     batches = [b for epoch in range(4) for b in epoch_batches(trainer.train.lengths, 8, 0, epoch)]

@@ -1,8 +1,9 @@
 """Z-Forcing, stochastic recurrent networks trained with a backward-running guide, in Pyro."""
 
 from zf_pyro.bounds import Bound, estimate_bound, importance_weights
-from zf_pyro.conditionals import Bernoulli, Categorical, Conditional, Context, DiagonalGaussian
+from zf_pyro.conditionals import Conditional, Context, DiagonalGaussian, GaussianMixture
 from zf_pyro.data.batch import SequenceBatch
+from zf_pyro.emissions import Bernoulli, Categorical, LogisticMixture, TiedCategorical
 from zf_pyro.encoders import BackwardEncoder, BidirectionalEncoder, Encoder, ForwardEncoder, TargetEncoder
 from zf_pyro.errors import InputError
 from zf_pyro.flows import CouplingFlow
@@ -11,9 +12,9 @@ from zf_pyro.importance import ZForcingIWAE
 from zf_pyro.model import StochasticRNN
 from zf_pyro.objectives import Terms, ZForcingELBO
 from zf_pyro.posteriors import PriorPosterior, ResidualGaussian
-from zf_pyro.priors import GatedTransition, GaussianMixture, StandardNormal
+from zf_pyro.priors import GatedTransition, StandardNormal
 from zf_pyro.runs import LoadedRun, load
-from zf_pyro.schedules import LinearSchedule
+from zf_pyro.schedules import Constant, Cyclic, Linear, schedule
 from zf_pyro.transitions import (
     DelayedTransition,
     DeterministicTransition,
@@ -32,8 +33,10 @@ __all__ = [
     "Bound",
     "Categorical",
     "Conditional",
+    "Constant",
     "Context",
     "CouplingFlow",
+    "Cyclic",
     "DelayedTransition",
     "DeterministicTransition",
     "DiagonalGaussian",
@@ -46,8 +49,9 @@ __all__ = [
     "InputError",
     "LSTMTransition",
     "LayerNormLSTMTransition",
-    "LinearSchedule",
+    "Linear",
     "LoadedRun",
+    "LogisticMixture",
     "MarkovTransition",
     "PriorPosterior",
     "ResidualGaussian",
@@ -57,10 +61,12 @@ __all__ = [
     "StochasticRNN",
     "TargetEncoder",
     "Terms",
+    "TiedCategorical",
     "Transition",
     "ZForcingELBO",
     "ZForcingIWAE",
     "estimate_bound",
     "importance_weights",
     "load",
+    "schedule",
 ]

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zf_pyro.conditionals import Bernoulli, Categorical, ClippedLeakyReLU, Conditional, DiagonalGaussian
+from zf_pyro.conditionals import ClippedLeakyReLU, Conditional, DiagonalGaussian, GaussianMixture
 from zf_pyro.config import ModelConfig, ObjectiveConfig
 from zf_pyro.data.corpus import Observation
+from zf_pyro.emissions import Bernoulli, Categorical, LogisticMixture, TiedCategorical
 from zf_pyro.encoders import BackwardEncoder, BidirectionalEncoder, Encoder, ForwardEncoder, TargetEncoder
 from zf_pyro.errors import check
 from zf_pyro.flows import CouplingFlow
@@ -20,10 +21,9 @@ from zf_pyro.importance import ZForcingIWAE
 from zf_pyro.imported import imported
 from zf_pyro.model import StochasticRNN
 from zf_pyro.objectives import ZForcingELBO
-from zf_pyro.parts import FAMILIES, is_own
+from zf_pyro.parts import FAMILIES, is_own, require_emission
 from zf_pyro.posteriors import PriorPosterior, ResidualGaussian
-from zf_pyro.priors import GatedTransition, GaussianMixture, StandardNormal
-from zf_pyro.schedules import LinearSchedule
+from zf_pyro.priors import GatedTransition, StandardNormal
 from zf_pyro.transitions import (
     DelayedTransition,
     DeterministicTransition,
@@ -44,7 +44,7 @@ def build(config: ModelConfig, observation: Observation) -> tuple[StochasticRNN,
         observation: what stands at a step of the data.
 
     Raises:
-        InputError: a part of a user's own cannot be imported or made.
+        InputError: a part of a user's own cannot be imported or made, or the emission is none for this data.
     """
     if is_own(config.family):
         pair = imported(config.family, tuple)(config, observation)
@@ -61,16 +61,15 @@ def build_objective(config: ObjectiveConfig, count: int) -> ZForcingELBO:
         config: its kind and its weights.
         count: what the sum over sequences is divided by.
     """
-    gamma = LinearSchedule(config.kl_start, 1.0, config.kl_steps)
     if config.objective == "elbo":
         several = {"num_particles": config.particles, "vectorize_particles": config.particles > 1}
         options = {"free_bits": config.free_bits, "kl_balance": config.kl_balance, **several}
-        elbo = ZForcingELBO(config.alpha, config.beta, gamma, count=count, **options)  # type: ignore[arg-type]
+        elbo = ZForcingELBO(**config.weights, count=count, **options)  # type: ignore[arg-type]
         if config.particles > 1:
             elbo.max_plate_nesting = 2  # sequences, and particles left of them
         return elbo
     doubly = config.objective == "dreg"
-    return ZForcingIWAE(config.alpha, config.beta, gamma, count=count, num_particles=config.particles, doubly=doubly)
+    return ZForcingIWAE(**config.weights, count=count, num_particles=config.particles, doubly=doubly)
 
 
 class Unread(nn.Module):
@@ -105,11 +104,14 @@ class Builder:
         self.latent = 0 if self.parts.family == "rnn" else config.latent_size
         self.prior_reads = self.family.prior_reads + (("input",) if self.parts.prior == "learned-input" else ())
         self.reads_input = self.parts.family != "dmm" or "input" in self.prior_reads
+        self.law = config.emission_law or observation.law
+        require_emission(self.law, observation.law, lattice=bool(observation.limits), embedding=self.reads_input)
 
     def build(self) -> tuple[StochasticRNN, Guide]:
         """The model and its guide."""
-        emission = self.emission()
-        embedding = self.embedding() if self.reads_input else Unread(0 if self.observation.law == "categorical" else 1)
+        tied = self.embedding() if self.law == "tied" else None
+        emission = self.emission(tied)
+        embedding = (tied or self.embedding()) if self.reads_input else self.unread()
         dropout = self.config.input_dropout if self.reads_input else 0.0
         model = StochasticRNN(embedding, self.transition(), self.prior(), emission, input_dropout=dropout)
         return model, self.guide(model)
@@ -131,20 +133,41 @@ class Builder:
         kind = nn.Embedding if self.observation.law == "categorical" else nn.Linear
         return kind(self.observation.size, self.config.embedding_size)
 
-    def emission(self) -> Conditional:
-        """p(x_t | feature_t): linear in h_t; with a hidden layer where it reads z_t, or a skip is asked for."""
+    def unread(self) -> nn.Module:
+        """What stands for the embedding of a model that reads no input."""
+        return Unread(0 if self.observation.law == "categorical" else 1)
+
+    def emission(self, tied: Any) -> Conditional:
+        """p(x_t | feature_t): linear in h_t; with a hidden layer where it reads z_t, or a skip is asked for.
+
+        Args:
+            tied: the embedding whose weights are the emission's, None for weights of its own.
+        """
         reads = self.family.emission_reads
         skip = self.config.emission_skip and self.parts.family != "dmm"
         sizes = {"feature": sum(self.sizes(*reads).values()), **(self.sizes("input") if skip else {})}
-        return self.output(sizes, self.config.mlp_size if skip or "latent" in reads else None)
+        hidden = self.config.mlp_size if skip or "latent" in reads else None
+        if tied is not None:
+            return TiedCategorical(sizes, tied, hidden=hidden, activation=self.activation)
+        return self.output(sizes, hidden)
 
     def output(self, sizes: dict[str, int], hidden: int | None = None) -> Conditional:
         """The law of an observation, from some fields and perhaps a hidden layer: of emission and backward model."""
-        size, options = self.observation.size, {"hidden": hidden, "activation": self.activation}
+        if is_own(self.law):
+            return imported(self.law, Conditional)(sizes, self.observation)
+        options: dict[str, Any] = {"hidden": hidden, "activation": self.activation}
         if self.observation.law == "gaussian":
-            return DiagonalGaussian(sizes, size, clamp=self.config.emission_clamp or None, **options)  # type: ignore[arg-type]
-        kind = Categorical if self.observation.law == "categorical" else Bernoulli
-        return kind(sizes, size, **options)  # type: ignore[arg-type]
+            options["clamp"] = self.config.emission_clamp or None
+        components = self.config.emission_components
+        makers: dict[str, Any] = {
+            "categorical": Categorical,
+            "tied": Categorical,  # the backward model's own weights
+            "bernoulli": Bernoulli,
+            "gaussian": DiagonalGaussian,
+            "gaussian-mixture": partial(GaussianMixture, components=components),
+            "logistic-mixture": partial(LogisticMixture, components=components, **self.observation.lattice),
+        }
+        return makers[self.law](sizes, self.observation.size, **options)
 
     def transition(self) -> Transition:
         """The deterministic recursion of the family."""

@@ -34,11 +34,22 @@ from zf_pyro.experiment import (
 )
 from zf_pyro.fields import override
 from zf_pyro.files import explained, require_writable
-from zf_pyro.options import FOLDER, configure, count_or_all, data_options, headline, part_options, requested
+from zf_pyro.options import (
+    FOLDER,
+    configure,
+    count_or_all,
+    data_options,
+    headline,
+    part_options,
+    requested,
+    schedule_options,
+)
 from zf_pyro.parts import OBJECTIVES
 from zf_pyro.parts import told as told_parts
 from zf_pyro.paths import Form
 from zf_pyro.presets import preset
+from zf_pyro.presets import told as told_presets
+from zf_pyro.schedules import told as told_schedules
 from zf_pyro.scopes import prepare_torch
 from zf_pyro.summary import draw_some, table
 from zf_pyro.training import TrainingError
@@ -91,9 +102,7 @@ def cli() -> None:
 @part_options
 @click.option("--batch-size", type=int, help="Sequences an update.")
 @click.option("--objective", type=click.Choice(list(OBJECTIVES)), help="What is maximised [default: elbo].")
-@click.option("--alpha", type=float, help="Weight of the auxiliary term.")
-@click.option("--beta", type=float, help="Weight of the backward language model.")
-@click.option("--kl-start", type=float, help="Weight of the KL term at the first update.")
+@schedule_options
 @click.option("--form", type=FORM, help="Of the programs: path, or step, which is the slower definition.")
 @click.option("--num-particles", type=int, help="Particles of the test.")
 @click.option("--eval-sequences", metavar="N|all", help="Test sequences to score.")
@@ -166,8 +175,8 @@ def show_data(dataset: str, preset_name: str, png: Path | None, force: bool, **o
 
 @cli.command()
 def parts() -> None:
-    """List the families, guides, priors and transitions that a model can be put together from."""
-    for line in told_parts():
+    """List what a model is put together from, the schedules, and the presets' weights and learning rates."""
+    for line in (*told_parts(), *told_schedules(), *told_presets()):
         click.echo(line)
 
 

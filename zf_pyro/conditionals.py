@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from torch.nn.functional import hardtanh, leaky_relu, linear
 
 from zf_pyro.loops import Map, loop_linear
-from zf_pyro.softmax import Softmax
 
 
 class Context(NamedTuple):
@@ -180,6 +179,11 @@ class PerceptronConditional(Conditional):
         self.sizes = dict(sizes)
         self.network = perceptron(sum(sizes.values()), outputs, hidden, activation)
 
+    @property
+    def row_size(self) -> int:
+        """The parameters of one row's law; 0 where that law makes them itself, some rows at a time."""
+        return layers(self.network)[-1].out_features
+
     def law(self, parameters: Tensor) -> TorchDistribution:
         """The distribution with these parameters, (..., outputs)."""
         raise NotImplementedError
@@ -255,24 +259,39 @@ class DiagonalGaussian(PerceptronConditional):
         return dist.Normal(mean.tanh() if self.mean == "tanh" else mean, scale).to_event(1)
 
 
-class Categorical(PerceptronConditional):
-    """A softmax over as many classes as there are outputs: the emission of text, and its backward language model.
+class GaussianMixture(PerceptronConditional):
+    """A mixture of diagonal Gaussians; weights, means and log-variances from a perceptron on the fields read.
 
-    With a hidden layer and ``{"feature": H, "input": E}`` it is the emission with a skip connection from the embedded
-    input, lrelu(W h_t + V embed(u_t)) followed by a linear map.
+    Serves as prior and as real-valued emission. Draws have no reparametrised gradient, so it is no posterior, and the
+    divergence from a posterior to it has no closed form: it is taken at the sample.
+
+    Args:
+        sizes: the fields read and their sizes.
+        size: the size of the variable.
+        components: how many Gaussians.
+        hidden: units of the hidden layer; None for a linear map.
+        clamp: means and log-variances are clamped to [-clamp, clamp]; None leaves them free.
+        activation: of the hidden layer, `ClippedLeakyReLU()` by default.
     """
 
+    def __init__(
+        self,
+        sizes: Mapping[str, int],
+        size: int,
+        *,
+        components: int = 10,
+        hidden: int | None = None,
+        clamp: float | None = 8.0,
+        activation: nn.Module | None = None,
+    ) -> None:
+        super().__init__(sizes, components * (1 + 2 * size), hidden=hidden, activation=activation)
+        self.components, self.clamp = components, clamp
+
     def law(self, parameters: Tensor) -> TorchDistribution:
-        """Batch shape (..., B), no event shape; values are integers."""
-        return Softmax(parameters)
-
-
-class Bernoulli(PerceptronConditional):
-    """Independent bits, one an output, of probability sigmoid(score): the emission of pixels and of piano rolls.
-
-    With a hidden layer and ``{"feature": H, "input": E}`` it has a skip connection, as `Categorical` may have.
-    """
-
-    def law(self, parameters: Tensor) -> TorchDistribution:
-        """Batch shape (..., B), event shape (D,); values are zeros and ones as real numbers."""
-        return dist.Bernoulli(logits=parameters).to_event(1)
+        """Batch shape (..., B), event shape (size,)."""
+        scores, rest = parameters.tensor_split([self.components], -1)
+        if self.clamp is not None:
+            rest = hardtanh(rest, -self.clamp, self.clamp)
+        mean, log_variance = rest.unflatten(-1, (self.components, -1)).chunk(2, -1)
+        parts = dist.Normal(mean, torch.exp(0.5 * log_variance)).to_event(1)
+        return dist.MixtureSameFamily(dist.Categorical(logits=scores), parts)

@@ -12,7 +12,8 @@ from typing import Literal
 from zf_pyro.data.splits import SplitSettings
 from zf_pyro.data.text import TextSettings
 from zf_pyro.errors import check
-from zf_pyro.parts import Parts, choose, is_own
+from zf_pyro.parts import EMISSIONS, Parts, choose, is_own, require_known
+from zf_pyro.schedules import Constant, Linear, Schedule, Scheduled, schedule
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,10 @@ class ModelConfig:
     """The law of z_t before x_t is seen; "" is the family's own."""
     transition: str = ""
     """The recurrent network; "" is the family's own."""
+    emission_law: str = ""
+    """The law of x_t; "" is that of the data: categorical, bernoulli or gaussian."""
+    emission_components: int = 10
+    """Components of the emissions gaussian-mixture and logistic-mixture."""
     num_layers: int = 1
     """Layers of the recurrent network; a further one reads the one below and u_t (of srnn and rnn: the one below)."""
     mixture_components: int = 10
@@ -77,7 +82,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         """Check the ranges."""
         sizes = ("embedding_size", "hidden_size", "latent_size", "mlp_size")
-        for name in (*sizes, "num_layers", "mixture_components", "flow_layers"):
+        for name in (*sizes, "num_layers", "mixture_components", "emission_components", "flow_layers"):
             check(getattr(self, name) >= 1, f"{name} must be at least 1")
         check(0 <= self.input_dropout < 1, "input_dropout must be at least 0 and below 1")
         for name in ("activation_bound", "parameter_clamp"):
@@ -90,9 +95,22 @@ class ModelConfig:
         """What model and guide are made of."""
         return choose(self.family, self.transition, self.prior, self.guide)
 
+    @property
+    def has_own_parts(self) -> bool:
+        """Whether any part is a user's own."""
+        return any(is_own(name) for name in (*self.parts, self.emission_law))
+
+    @property
+    def is_discretised(self) -> bool:
+        """Whether real numbers are scored as points of a lattice: by probabilities, where others have densities."""
+        return self.emission_law == "logistic-mixture"
+
     def check_parts(self) -> None:
         """Refuse parts that do not fit together, or do not fit the sizes."""
         parts = self.parts
+        if self.emission_law:
+            require_known("emission", self.emission_law, EMISSIONS)
+            check(not is_own(parts.family), f"the family {parts.family} brings its own emission")
         markov = parts.family == "dmm"
         check(not markov or self.num_layers == 1, "dmm has no recurrent network, so num_layers must be 1")
         flows = parts.posterior == "flow" or parts.prior == "flow"
@@ -106,7 +124,11 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class ObjectiveConfig:
-    """What is maximised in training, and the weights of its terms."""
+    """What is maximised in training, and the weights of its terms.
+
+    `alpha`, `beta` and `gamma` are numbers, or schedules by the number of updates done: ``linear:START:END:STEPS`` or
+    ``cyclic:LOW:HIGH:PERIOD[:RISE]`` (`zf_pyro.schedules`).
+    """
 
     objective: Literal["elbo", "iwae", "dreg"] = "elbo"
     """The evidence lower bound, the importance-weighted bound, or the same with the guide's gradient doubly
@@ -117,27 +139,37 @@ class ObjectiveConfig:
     """Of elbo: a floor under KL_t, in nats a step, below which there is nothing to gain."""
     kl_balance: float = 0.5
     """Of elbo: above 1/2 the KL term pulls more on the prior, below on the posterior."""
-    alpha: float = 0.005
+    alpha: Scheduled = 0.005
     """Weight of the auxiliary term, per unit of b_t."""
-    beta: float = 0.005
+    beta: Scheduled = 0.005
     """Weight of the backward language model; the authors set it equal to alpha."""
+    gamma: Scheduled = ""
+    """Weight of the KL term; "" is what kl_start and kl_steps say. A gamma that is given wins over both."""
     kl_start: float = 1.0
-    """gamma, the weight of the KL term, at the first update; it ends at 1. At 1 there is no annealing."""
+    """gamma at the first update; it ends at 1. At 1 there is no annealing."""
     kl_steps: int = 16_000
     """Updates over which gamma goes from kl_start to 1, however many updates the run has. 16,000 from 0.2 is the
     pace at which the authors annealed their speech models."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        for name in ("alpha", "beta", "kl_start", "kl_steps"):
+        for name in ("kl_start", "kl_steps"):
             check(getattr(self, name) >= 0, f"{name} must not be negative")
         check(self.kl_start == 1 or self.kl_steps > 0, "kl_start has no effect while kl_steps is 0; set kl_steps too")
+        _ = self.weights  # refuses what is no schedule
         check(0 <= self.train_particles <= 10_000, "train_particles must be at least 0 and at most 10,000")
         check(self.free_bits >= 0, "free_bits must not be negative")
         check(0 < self.kl_balance < 1, "kl_balance must be above 0 and below 1")
         plain = self.free_bits == 0 and self.kl_balance == 0.5
         reason = f"{self.objective} has no KL term of its own, so free_bits and kl_balance are of the objective elbo"
         check(self.objective == "elbo" or plain, reason)
+
+    @property
+    def weights(self) -> dict[str, Schedule]:
+        """The schedules of alpha, beta and gamma."""
+        annealing = Linear(self.kl_start, 1.0, self.kl_steps) if self.kl_start != 1 else Constant(1.0)
+        gamma = annealing if self.gamma == "" else schedule(self.gamma, "gamma")
+        return {"alpha": schedule(self.alpha, "alpha"), "beta": schedule(self.beta, "beta"), "gamma": gamma}
 
     @property
     def particles(self) -> int:
@@ -157,14 +189,14 @@ class TrainingConfig:
     """Passes over the training split at most."""
     max_steps: int = 0
     """Updates at most; 0 leaves the limit to the epochs."""
-    learning_rate: float = 1e-3
-    """Adam's, at the start."""
+    learning_rate: Scheduled = 1e-3
+    """Adam's: a number, or a schedule as in the objective. Where validation gets worse all its values are halved."""
     adam_epsilon: float = 1e-5
     """Adam's epsilon."""
     clip_norm: float = 100.0
     """Bound on the gradient's norm over all parameters; 0 leaves it free."""
     min_learning_rate: float = 1e-5
-    """Halving stops here."""
+    """Halving stops where the greatest value of the learning rate is this."""
     validate_every: int = 0
     """Updates between validations; 0 validates after every epoch."""
     validation_sequences: int = 0
@@ -181,8 +213,13 @@ class TrainingConfig:
         for name in ("max_steps", "clip_norm", "min_learning_rate", "validate_every", "validation_sequences"):
             check(getattr(self, name) >= 0, f"{name} must not be negative")
         check(0 <= self.num_workers <= 256, "num_workers must be at least 0 and at most 256")
-        for name in ("learning_rate", "adam_epsilon"):
-            check(getattr(self, name) > 0, f"{name} must be above 0")
+        for name, value in (("learning_rate", self.rate.peak), ("adam_epsilon", self.adam_epsilon)):
+            check(value > 0, f"{name} must be above 0")
+
+    @property
+    def rate(self) -> Schedule:
+        """The schedule of the learning rate, before any halving."""
+        return schedule(self.learning_rate, "learning_rate")
 
 
 @dataclass(frozen=True)
@@ -232,10 +269,11 @@ class Config:
     def __post_init__(self) -> None:
         """Check the ranges."""
         check(0 <= self.seed < 2**32, "seed must be at least 0 and below 2**32")
-        parts, weights = self.model.parts, (self.objective.alpha, self.objective.beta)
+        parts, weights = self.model.parts, self.objective.weights
         what = f"the guide {parts.guide}" if parts.family != "rnn" else "rnn"
         reason = f"alpha and beta weigh terms of a state that runs backward, and {what} has none; set both to 0"
-        check(not any(weights) or parts.runs_backward, reason)
+        added = weights["alpha"].peak or weights["beta"].peak
+        check(not added or parts.runs_backward, reason)
         gaussian = parts.prior not in ("mixture", "flow") and parts.posterior != "flow"
         plain = self.objective.free_bits == 0 and self.objective.kl_balance == 0.5
         check(plain or gaussian, "free_bits and kl_balance need a Gaussian prior and posterior, whose KL is known")
@@ -244,7 +282,7 @@ class Config:
         path = self.training.form == "path"
         check(path or self.objective.objective != "dreg", "dreg needs the path form; take --form path, or iwae")
         reason = "beta weighs p(u_t | b_t), and the encoder of srnn has seen u_t in d_t; set beta to 0"
-        check(parts.family != "srnn" or self.objective.beta == 0 or is_own(parts.guide), reason)
+        check(parts.family != "srnn" or weights["beta"].peak == 0 or is_own(parts.guide), reason)
 
 
 SECTIONS = ("data", "model", "objective", "training", "evaluation")

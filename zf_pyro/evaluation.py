@@ -42,8 +42,10 @@ def evaluate(model: StochasticRNN, guide: Guide, config: Config, corpus: Corpus)
         seed=config.seed,
         form=config.training.form,
     )
+    discretised = config.model.is_discretised
     divergences = unit_divergences(model, guide, shown("KL by units", chosen, corpus), seed=config.seed)
-    found = {**figures(bounds.over_all(), corpus, chosen), "active_units": active_units(divergences)}
+    units = active_units(divergences)
+    found = {**figures(bounds.over_all(), corpus, chosen, discretised=discretised), "active_units": units}
     return Evaluation(found, in_order(bounds, by_length(corpus.test, chosen), len(corpus.test.lengths)))
 
 
@@ -68,15 +70,22 @@ def in_order(bounds: SequenceBounds, places: np.ndarray, split_size: int) -> Sco
     return Scores(places[order], lengths, elbo, bound, split_size)
 
 
-def measure(observation: Observation) -> str:
+def measure(config: Config, observation: Observation) -> str:
     """What a bound is on: the log of a probability, or of a density, which do not compare."""
-    return "density" if observation.law == "gaussian" else "probability"
+    return "density" if observation.law == "gaussian" and not config.model.is_discretised else "probability"
 
 
-def figures(bound: Bound, corpus: Corpus, chosen: np.ndarray) -> dict[str, float | int]:
-    """A bound over the chosen test sequences in all its units, beside the score of independent steps."""
+def figures(bound: Bound, corpus: Corpus, chosen: np.ndarray, *, discretised: bool = False) -> dict[str, float | int]:
+    """A bound over the chosen test sequences in all its units, beside the score of independent steps.
+
+    Args:
+        bound: over them.
+        corpus: the data set.
+        chosen: their places in its test split.
+        discretised: whether real numbers were scored as points of a lattice.
+    """
     observation, steps = corpus.observation, bound.num_steps / bound.num_sequences
-    marginal = corpus.marginal_score(chosen)
+    marginal = (corpus.marginal_mass if discretised else corpus.marginal_score)(chosen)
     found = {
         **asdict(bound),
         "elbo_per_step": bound.elbo / steps,
@@ -89,12 +98,19 @@ def figures(bound: Bound, corpus: Corpus, chosen: np.ndarray) -> dict[str, float
         found["unigram_perplexity"] = bound.perplexity(marginal)
     if observation.step == "character":
         found["bits_per_character"] = -bound.iw_bound / steps / math.log(2)
-    if observation.law == "gaussian":
+    if discretised:
+        found[bits_name(observation)] = -bound.iw_bound / steps / observation.size / math.log(2)
+    elif observation.law == "gaussian":
         found["elbo_original"] = bound.elbo - steps * observation.log_scale
         found["iw_bound_original"] = bound.iw_bound - steps * observation.log_scale
         found["elbo_original_per_step"] = found["elbo_original"] / steps
         found["iw_bound_original_per_step"] = found["iw_bound_original"] / steps
     return found
+
+
+def bits_name(observation: Observation) -> str:
+    """What bits per number are called: of a waveform they are per sample."""
+    return "bits_per_sample" if observation.rate else "bits_per_number"
 
 
 def told(results: dict[str, Any]) -> Iterator[str]:
@@ -109,15 +125,17 @@ def told(results: dict[str, Any]) -> Iterator[str]:
         )
     if test["active_units"] is not None:
         yield f"  active units of z: {test['active_units']}, of more than {ACTIVE:g} nats a {step} each"
-    known = "means and variances" if "elbo_original" in test else "frequencies"
+    real = {"elbo_original", "bits_per_sample", "bits_per_number"} & test.keys()
+    known = "means and variances" if real else "frequencies"
     yield f"  {step}s drawn independently, with training's {known}: {test['marginal']:.3f} nats per {sequence}"
     if "perplexity" in test:
         yield (
             f"  perplexity at most {test['perplexity']:.2f} by the IW bound, {test['perplexity_elbo']:.2f} by the "
             f"ELBO; unigram model {test['unigram_perplexity']:.2f}"
         )
-    if "bits_per_character" in test:
-        yield f"  bits per character at most {test['bits_per_character']:.3f} by the IW bound"
+    for name in ("bits_per_character", "bits_per_sample", "bits_per_number"):
+        if name in test:
+            yield f"  {name.replace('_', ' ')} at most {test[name]:.3f} by the IW bound"
     if "elbo_original" in test:
         yield (
             f"  in the units of the data: ELBO {test['elbo_original']:.3f}, IW bound {test['iw_bound_original']:.3f} "

@@ -20,7 +20,6 @@ from zf_pyro.errors import InputError
 from zf_pyro.evaluation import evaluate, measure
 from zf_pyro.files import explained, require_writable, write_text
 from zf_pyro.metrics import Metrics, check_metrics, read_metrics, to_json
-from zf_pyro.parts import is_own
 from zf_pyro.paths import Form
 from zf_pyro.plots import plot_curves
 from zf_pyro.progress import RunningMeans, deferred_signals, progress
@@ -91,7 +90,7 @@ def prepare(config: Config, corpus: Corpus) -> Trainer:
     except (RuntimeError, MemoryError, OverflowError) as error:
         raise InputError(f"a model of these sizes cannot be made: {str(error).split(chr(10))[0]}") from error
     trainer = Trainer(model, guide, config, corpus.train, corpus.valid)
-    if any(is_own(name) for name in config.model.parts):
+    if config.model.has_own_parts:
         try_out(trainer, config.model, corpus.observation)
     return trainer
 
@@ -262,7 +261,7 @@ def identity(config: Config, corpus: Corpus) -> dict[str, Any]:
     """What a file of results begins with."""
     named = {name: getattr(config, name) for name in ("dataset", "preset", "seed", "device")}
     units = {"sequence": corpus.observation.sequence, "step": corpus.observation.step}
-    return {**named, "form": config.training.form, **units, "measure": measure(corpus.observation)}
+    return {**named, "form": config.training.form, **units, "measure": measure(config, corpus.observation)}
 
 
 def write_outcome(trainer: Trainer, config: Config, corpus: Corpus, folder: Path, results: dict[str, Any]) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, astuple, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from zf_pyro.config import SECTIONS, Config
-from zf_pyro.errors import InputError, unknown_name
+from zf_pyro.errors import InputError, check, unknown_name
 from zf_pyro.parts import choose, is_own
+from zf_pyro.schedules import Scheduled, schedule
 
 LARGEST = 1e18
 """Bound on the numbers of a configuration: no setting is larger, and single precision and 64-bit integers hold it."""
@@ -52,7 +53,12 @@ def weights_of_family(family: str, values: Mapping[str, Any]) -> dict[str, float
 
 
 def read_value(name: str, value: Any, kind: Any) -> Any:
-    """A value of the type `kind` (bool, int, float, str or a Literal of strings), from that type or from its text."""
+    """A value of the type `kind`, from that type or from its text.
+
+    A kind is bool, int, float, str, a Literal of strings or `Scheduled`.
+    """
+    if kind == Scheduled:
+        return read_scheduled(name, value)
     if get_origin(kind) is Literal:
         choices = get_args(kind)
         if value not in choices:
@@ -67,6 +73,16 @@ def read_value(name: str, value: Any, kind: Any) -> Any:
         size = " of a sensible size" if kind in (int, float) and type(value) in (int, float) else ""
         raise InputError(f"{name} must be {wanted}{size}, not {value!r}")
     return value
+
+
+def read_scheduled(name: str, value: Any) -> Scheduled:
+    """A number, also from its text; or the text of a schedule, which may be empty where a field says what that is."""
+    number = parse_text(value, float) if isinstance(value, str) else value
+    if not isinstance(number, str):
+        return read_value(name, number, float)
+    sensible = number == "" or max(astuple(schedule(number, name))) <= LARGEST
+    check(sensible, f"{name} must have numbers of a sensible size, not {number!r}")
+    return number
 
 
 def parse_text(text: str, kind: type) -> Any:

@@ -16,6 +16,7 @@ from pyro import poutine
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
+from zf_pyro.chunks import in_chunks
 from zf_pyro.conditionals import Conditional, Context, beside
 from zf_pyro.data.batch import SequenceBatch
 from zf_pyro.encoders import Encoder
@@ -206,5 +207,6 @@ def backward_term(backward: Conditional, batch: SequenceBatch, state: Tensor) ->
     first = 0 if batch.first_input_is_data else 1
     if batch.num_steps == first:
         return state.new_zeros(batch.num_sequences)
-    scores = backward(Context(encoding=state[..., first:, :, :])).log_prob(batch.inputs[first:])
+    law = in_chunks(backward, Context(encoding=state[..., first:, :, :]))
+    scores = law.log_prob(batch.inputs[first:])
     return masked_sum(scores, batch.mask[first:])

@@ -21,6 +21,7 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 from torch.nn.functional import dropout
 
+from zf_pyro.chunks import in_chunks
 from zf_pyro.conditionals import Conditional
 from zf_pyro.data.batch import SequenceBatch
 from zf_pyro.paths import Form, PathDistribution, of_form, sample_path
@@ -103,8 +104,9 @@ class StochasticRNN(PyroModule):
         with pyro.plate("sequences", batch.num_sequences, dim=-1):
             states = self.path_states(batch)
             z = sample_path(PathDistribution(states, self.prior, batch.mask))
-            law = Stepwise(self.emission(states.along(z).steps.context(self.emission.reads)), batch.mask)
-            pyro.sample("x", law, obs=batch.targets.transpose(0, 1))
+            emission = self.emission
+            law = in_chunks(emission, states.along(z).steps.context(emission.reads))
+            pyro.sample("x", Stepwise(law, batch.mask), obs=batch.targets.transpose(0, 1))
         return batch.targets
 
     def path_states(self, batch: SequenceBatch) -> PathStates:

@@ -15,12 +15,14 @@ from zf_pyro.experiment import choose_device
 from zf_pyro.parts import FAMILIES
 from zf_pyro.presets import PRESETS, preset, read_config
 
+SCHEDULE = "NUMBER|SCHEDULE"
 FOLDER = click.Path(path_type=Path)
 Command = Callable[..., None]
 
 NAMED = (
-    *("seed", "max_steps", "epochs", "batch_size", "alpha", "beta", "kl_start", "form", "num_particles"),
-    *("level", "binarize", "protocol", "objective", "family", "guide", "prior", "transition"),
+    *("seed", "max_steps", "epochs", "batch_size", "alpha", "beta", "gamma", "kl_start", "learning_rate", "form"),
+    *("num_particles", "level", "binarize", "protocol", "objective"),
+    *("family", "guide", "prior", "transition", "emission_law"),
 )
 """The fields that have options of their own."""
 
@@ -70,19 +72,33 @@ part_options = with_options(
         ),
         click.option("--prior", metavar="NAME", help="The law of z_t, likewise."),
         click.option("--transition", metavar="NAME", help="The recurrent network, likewise."),
+        click.option("--emission-law", metavar="NAME", help="The law of x_t [default: the data's]; see zf-pyro parts."),
     ]
 )
 """The options that name the parts of model and guide."""
 
+schedule_options = with_options(
+    [
+        click.option("--alpha", metavar=SCHEDULE, help="Weight of the auxiliary term; schedules: see zf-pyro parts."),
+        click.option("--beta", metavar=SCHEDULE, help="Weight of the backward language model."),
+        click.option("--gamma", metavar=SCHEDULE, help="Weight of the KL term [default: by --kl-start]."),
+        click.option("--kl-start", type=float, help="Weight of the KL term at the first update."),
+        click.option("--learning-rate", metavar=SCHEDULE, help="Adam's, before any halving."),
+    ]
+)
+"""The options whose values may change with the number of updates."""
+
 
 def headline(config: Config) -> str:
     """What a run is of: Z-Forcing, or the parts that were chosen instead, and the weights of the added terms."""
-    model, weights = config.model, config.objective
-    chosen = [f"{name} {getattr(model, name)}" for name in ("guide", "prior", "transition") if getattr(model, name)]
-    chosen += [f"objective {weights.objective}"] if weights.objective != "elbo" else []
+    model, objective = config.model, config.objective
+    parts = {"guide": model.guide, "prior": model.prior, "transition": model.transition, "emission": model.emission_law}
+    chosen = [f"{name} {part}" for name, part in parts.items() if part]
+    chosen += [f"objective {objective.objective}"] if objective.objective != "elbo" else []
     if model.family == "zforcing" and not chosen:
         return "Z-Forcing"
-    return ", ".join([model.family, *chosen, f"alpha {weights.alpha:g}", f"beta {weights.beta:g}"])
+    weights = [f"{name} {objective.weights[name].text}" for name in ("alpha", "beta")]
+    return ", ".join([model.family, *chosen, *weights])
 
 
 def configure(

@@ -112,6 +112,19 @@ OBJECTIVES: Mapping[str, str] = {
     "dreg": "the same, the guide's gradient doubly reparametrised (Tucker 2019)",
 }
 
+EMISSIONS: Mapping[str, tuple[str, str]] = {
+    "categorical": ("categorical", "a softmax"),
+    "tied": ("categorical", "a softmax whose weights are the embedding's (Press 2017)"),
+    "bernoulli": ("bernoulli", "independent bits"),
+    "gaussian": ("gaussian", "independent Gaussians"),
+    "gaussian-mixture": ("gaussian", "a mixture of diagonal Gaussians over the numbers of a step (Chung 2015)"),
+    "logistic-mixture": ("gaussian", "whole numbers, each a mixture of discretised logistics (Salimans 2017)"),
+}
+"""The law of the data that an emission is of, and a line on it."""
+
+STEPS: Mapping[str, str] = {"categorical": "classes", "bernoulli": "bits", "gaussian": "real numbers"}
+"""What a step holds, by the law of the data."""
+
 GUIDES: Mapping[str, tuple[str, str]] = {
     "backward": ("backward", "gaussian"),
     "forward": ("forward", "gaussian"),
@@ -202,6 +215,24 @@ def misfits(prior: str, guide: str, encoder: str, posterior: str) -> Iterator[tu
     )
 
 
+def require_emission(name: str, law: str, *, lattice: bool, embedding: bool) -> None:
+    """Refuse an emission that a data set or a model cannot have, with the reason.
+
+    Args:
+        name: a key of `EMISSIONS`, or ``package.module:Name``.
+        law: that of the data.
+        lattice: whether its numbers are whole, and in a range that is known.
+        embedding: whether the model has an embedding of its inputs.
+    """
+    if is_own(name):
+        return
+    wanted = EMISSIONS[name][0]
+    check(wanted == law, f"the emission {name} is of {STEPS[wanted]}, and a step of this data is of {STEPS[law]}")
+    reason = "the emission logistic-mixture is of whole numbers in a range that their type gives, and these are not"
+    check(lattice or name != "logistic-mixture", reason)
+    check(embedding or name != "tied", "a model that reads no input has no embedding to tie its emission to")
+
+
 def require_known(kind: str, name: str, known: Collection[str]) -> None:
     """Refuse a name that is neither known nor a user's own."""
     check(name in known or is_own(name), f"{unknown_name(kind, name, known)}; or package.module:Name")
@@ -222,8 +253,15 @@ def told() -> Iterator[str]:
         ("Posteriors", POSTERIORS),
         ("Priors (--prior)", PRIORS),
         ("Transitions (--transition)", TRANSITIONS),
+        ("Emissions (--emission-law), the first of each kind of data its own", emissions_told()),
         ("Objectives (--objective), each plus alpha and beta times the added terms", OBJECTIVES),
     ):
         yield heading
         yield from (f"  {name:17}{about}" for name, about in parts.items())
-    yield "Each of --family, --guide, --prior and --transition also takes package.module:Name; see docs/extending.md."
+    yield "Each of --family, --guide, --prior, --transition and --emission-law also takes package.module:Name;"
+    yield "see docs/extending.md."
+
+
+def emissions_told() -> dict[str, str]:
+    """A line on each emission."""
+    return {name: f"of {STEPS[law]}: {about}" for name, (law, about) in EMISSIONS.items()}

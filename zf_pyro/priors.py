@@ -1,17 +1,16 @@
-"""Priors p(z_t | context_t) beside the diagonal Gaussian of `zf_pyro.conditionals`."""
+"""Priors p(z_t | context_t) beside the Gaussian and the mixture of `zf_pyro.conditionals`."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 import pyro.distributions as dist
 import torch
 from pyro.distributions import TorchDistribution
-from torch import Tensor, nn
-from torch.nn.functional import hardtanh, softplus
+from torch import nn
+from torch.nn.functional import softplus
 
-from zf_pyro.conditionals import ClippedLeakyReLU, Conditional, Context, PerceptronConditional, perceptron
+from zf_pyro.conditionals import ClippedLeakyReLU, Conditional, Context, perceptron
 
 
 class StandardNormal(Conditional):
@@ -64,40 +63,3 @@ class GatedTransition(Conditional):
         mean = torch.lerp(self.linear(latent), proposal, self.gate(latent).sigmoid())
         variance = softplus(self.variance(self.activation(proposal))) + self.floor
         return dist.Normal(mean, variance.sqrt()).to_event(1)
-
-
-class GaussianMixture(PerceptronConditional):
-    """A mixture of diagonal Gaussians; weights, means and log-variances from a perceptron on the fields read.
-
-    Draws have no reparametrised gradient, so it is a prior and no posterior. The divergence from a posterior to it has
-    no closed form, and is taken at the sample.
-
-    Args:
-        sizes: the fields read and their sizes.
-        size: Z.
-        components: how many Gaussians.
-        hidden: units of the hidden layer; None for a linear map.
-        clamp: means and log-variances are clamped to [-clamp, clamp].
-        activation: of the hidden layer, `ClippedLeakyReLU()` by default.
-    """
-
-    def __init__(
-        self,
-        sizes: Mapping[str, int],
-        size: int,
-        *,
-        components: int = 10,
-        hidden: int | None = None,
-        clamp: float = 8.0,
-        activation: nn.Module | None = None,
-    ) -> None:
-        super().__init__(sizes, components * (1 + 2 * size), hidden=hidden, activation=activation)
-        self.components, self.clamp = components, clamp
-
-    def law(self, parameters: Tensor) -> TorchDistribution:
-        """Batch shape (..., B), event shape (Z,)."""
-        scores, rest = parameters.tensor_split([self.components], -1)
-        rest = hardtanh(rest, -self.clamp, self.clamp).unflatten(-1, (self.components, -1))
-        mean, log_variance = rest.chunk(2, -1)
-        parts = dist.Normal(mean, torch.exp(0.5 * log_variance)).to_event(1)
-        return dist.MixtureSameFamily(dist.Categorical(logits=scores), parts)

@@ -127,7 +127,8 @@ def read_observation(path: Path) -> Observation:
         text = path.read_bytes()
     try:
         table = json.loads(text)
-        observation = Observation(**{**table, "mean": tuple(table["mean"]), "std": tuple(table["std"])})
+        numbers = {name: tuple(table[name]) for name in ("mean", "std", "limits") if name in table}
+        observation = Observation(**{**table, **numbers})
         observation.check()
         return observation
     except (ValueError, TypeError, KeyError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from zf_pyro.data.batch import SequenceBatch
 from zf_pyro.data.loader import Split, epoch_batches, fetched, ordered_batches, subset
 from zf_pyro.guides import Guide
 from zf_pyro.model import StochasticRNN
-from zf_pyro.schedules import weight_at
+from zf_pyro.schedules import Constant
 from zf_pyro.scopes import local_parameters
 
 MAX_SKIPPED = 20
@@ -70,10 +71,12 @@ class Trainer:
         self.elbo = build_objective(config.objective, count=min(options.batch_size, len(train.lengths)))
         self.loss: nn.Module = self.elbo(model, guide)
         self.parameters = list(self.loss.parameters())
-        self.optimizer = torch.optim.Adam(self.parameters, lr=options.learning_rate, eps=options.adam_epsilon)
+        self.optimizer = torch.optim.Adam(self.parameters, lr=options.rate.peak, eps=options.adam_epsilon)
         self.halving = ReduceLROnPlateau(
             self.optimizer, mode="max", factor=0.5, patience=0, threshold=0.0, min_lr=options.min_learning_rate
         )
+        changing = {name for name, each in config.objective.weights.items() if not isinstance(each, Constant)}
+        self.weights_to_record = sorted(changing | {"gamma"})
         self.step = self.epoch = self.position = self.skipped = self.skipped_in_a_row = 0
         self.best: Best | None = None
         self.durations: list[float] = []
@@ -144,7 +147,8 @@ class Trainer:
         record = self.record(loss, norm)
         self.step += 1
         if math.isfinite(record["loss"]) and math.isfinite(record["gradient_norm"]):
-            self.optimizer.step()
+            with rate_of(self.optimizer, record["learning_rate"]):
+                self.optimizer.step()
             self.skipped_in_a_row = 0
         else:
             self.skip()
@@ -168,13 +172,15 @@ class Trainer:
         values = torch.stack([loss.detach(), norm, *present.values()]).tolist()
         record = dict(zip(["loss", "gradient_norm", *present], values, strict=True))
         elbo = {"elbo": record["reconstruction"] - record["kl"]} if "kl" in record else {}
+        weights = self.elbo.weights()._asdict()
+        rate = self.options.rate
         return {
             "step": self.step + 1,
             "epoch": self.step // self.steps_per_epoch,
             **elbo,
             **record,
-            "gamma": weight_at(self.elbo.gamma, self.step),
-            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            **{name: weights[name] for name in self.weights_to_record},
+            "learning_rate": self.optimizer.param_groups[0]["lr"] * (rate(self.step) / rate.peak),
         }
 
     def validate(self) -> Record:
@@ -230,6 +236,17 @@ class Trainer:
         torch.set_rng_state(state["random"]["cpu"])
         if self.device.type == "cuda" and state["random"]["cuda"] is not None:
             torch.cuda.set_rng_state(state["random"]["cuda"], self.device)
+
+
+@contextmanager
+def rate_of(optimizer: torch.optim.Optimizer, rate: float) -> Iterator[None]:
+    """Inside, an optimiser of one group has another learning rate; what is halved is the one that it has outside."""
+    group = optimizer.param_groups[0]
+    outside, group["lr"] = group["lr"], rate
+    try:
+        yield
+    finally:
+        group["lr"] = outside
 
 
 def copy_state(module: nn.Module) -> dict[str, Tensor]:

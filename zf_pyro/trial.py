@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -14,14 +16,13 @@ from zf_pyro.data.batch import SequenceBatch
 from zf_pyro.data.corpus import Observation
 from zf_pyro.errors import InputError
 from zf_pyro.imported import told
+from zf_pyro.objectives import Weights, ZForcingELBO
 from zf_pyro.parts import is_own
 from zf_pyro.paths import Form
 from zf_pyro.scopes import evaluating, local_parameters, seeded
 from zf_pyro.training import Trainer
 
 STEPS = 2
-AT_THE_END = 10**9
-"""Updates after which no weight changes any more."""
 
 
 def try_out(trainer: Trainer, config: ModelConfig, observation: Observation) -> None:
@@ -37,14 +38,26 @@ def try_out(trainer: Trainer, config: ModelConfig, observation: Observation) -> 
         with seeded(trainer.device, 0), local_parameters():
             require_sites(trainer.guide, batch, form)
             require_units(trainer.model, batch, config)
-            trainer.elbo.step = AT_THE_END
-            trainer.loss(batch, form=form).backward()
+            with greatest_weights(trainer.elbo):
+                trainer.loss(batch, form=form).backward()
             importance_weights(trainer.model, trainer.guide, batch, 2, form=form)
     except Exception as error:  # whatever a user's parts raise
         raise InputError(f"the parts named do not work together: {told(error)}") from error
     finally:
-        trainer.elbo.step = 0
         trainer.loss.zero_grad()
+
+
+@contextmanager
+def greatest_weights(elbo: ZForcingELBO) -> Iterator[None]:
+    """Inside, each weight of an objective has the greatest value of its schedule."""
+    schedules: dict[str, Any] = {name: getattr(elbo, name) for name in Weights._fields}
+    try:
+        for name, schedule in schedules.items():
+            setattr(elbo, name, schedule.peak)
+        yield
+    finally:
+        for name, schedule in schedules.items():
+            setattr(elbo, name, schedule)
 
 
 def zeros(observation: Observation, num_sequences: int) -> SequenceBatch:

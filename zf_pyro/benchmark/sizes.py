@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from zf_pyro.conditionals import Categorical, Conditional, DiagonalGaussian
+from zf_pyro.conditionals import Conditional, DiagonalGaussian
 from zf_pyro.data.batch import SequenceBatch
+from zf_pyro.emissions import Categorical
 from zf_pyro.encoders import BackwardEncoder
 from zf_pyro.guides import Guide
 from zf_pyro.model import StochasticRNN

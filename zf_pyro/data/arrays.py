@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -110,6 +110,7 @@ def _corpus(splits: dict[str, list[Named]], settings: ArraySettings, data: Path)
             sample_steps=min(int(np.median([len(piece) for piece in pieces["train"]])), LONGEST_SAMPLE),
             mean=tuple(mean.tolist()),
             std=tuple(std.tolist()),
+            limits=_limits(each.frames.dtype for parts in splits.values() for each in parts) if len(std) else (),
         ),
         train=train,
         valid=valid,
@@ -190,6 +191,15 @@ def _split(found: list[Named], settings: ArraySettings, source: str) -> dict[str
     ranked = [found[i] for i in ranking((_content(each.frames) for each in found), settings.split_seed)]
     members = assign([each.split for each in ranked], settings, source)
     return {name: [ranked[i] for i in places] for name, places in members.items()}
+
+
+def _limits(dtypes: Iterable[np.dtype]) -> tuple[int, ...]:
+    """The least and the greatest number that integers of at most 16 bits can be; () where some are others."""
+    ranges = [np.iinfo(dtype) if dtype.kind in "iu" and dtype.itemsize <= 2 else None for dtype in set(dtypes)]
+    known = [each for each in ranges if each is not None]
+    if len(known) < len(ranges):
+        return ()
+    return int(min(each.min for each in known)), int(max(each.max for each in known))
 
 
 def _moments(pieces: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

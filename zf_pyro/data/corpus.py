@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from functools import partial
+from typing import Any, Literal, get_args
 
 import numpy as np
+import torch
+from torch.special import log_ndtr
 
 from zf_pyro.data.loader import Split
 from zf_pyro.data.splits import SplitSettings
@@ -29,6 +33,8 @@ class Observation:
         mean: (D,) of the training split, which was taken from real numbers, or (1,) of all numbers of a step alike;
             empty elsewhere.
         std: (D,) or (1,), by which they were then divided.
+        limits: the least and the greatest value that the numbers can have in the units of the data, where these are
+            whole; empty elsewhere.
     """
 
     law: Law
@@ -40,6 +46,7 @@ class Observation:
     rate: int = 0
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    limits: tuple[int, ...] = ()
 
     def check(self) -> None:
         """Refuse what no data set has.
@@ -59,6 +66,19 @@ class Observation:
                 raise ValueError(f"{name} has {len(numbers)} numbers")
             if not all(type(number) in (int, float) for number in numbers):
                 raise ValueError(f"{name} holds something that is no number")
+        if self.limits:
+            whole = [type(number) is int for number in self.limits]
+            if not (self.std and whole == [True, True] and self.limits[0] < self.limits[1]):
+                raise ValueError(f"limits are {self.limits!r}")
+
+    @property
+    def lattice(self) -> dict[str, Any]:
+        """What `LogisticMixture` is to know of the values that a number can have; {} without `limits`."""
+        if not self.limits:
+            return {}
+        low, high = self.limits
+        lowest, width = (low - np.array(self.mean)) / self.std, 1 / np.array(self.std)
+        return {"lowest": lowest.tolist(), "width": width.tolist(), "levels": high - low + 1}
 
     @property
     def log_scale(self) -> float:
@@ -104,11 +124,19 @@ class Corpus:
             indices: the test sequences to score.
         """
         if self.observation.law == "gaussian":
-            return sum(normal_score(self.test.scored(indices[[i]])) for i in range(len(indices))) / len(indices)
+            return self.mean_score(normal_score, indices)
         train, test = self.train.scored(np.arange(len(self.train.lengths))), self.test.scored(indices)
         if self.observation.rows:
             train, test = (scored.reshape(-1, self.observation.sample_steps) for scored in (train, test))
         return bits_score(train, test) / len(indices)
+
+    def marginal_mass(self, indices: np.ndarray) -> float:
+        """As `marginal_score`, of numbers on a lattice: by the normal law's mass around each, not by its density."""
+        return self.mean_score(partial(mass_score, lattice=self.observation.lattice), indices)
+
+    def mean_score(self, score: Callable[[np.ndarray], float], indices: np.ndarray) -> float:
+        """The mean over test sequences of a score of their steps (n, D)."""
+        return sum(score(self.test.scored(indices[[i]])) for i in range(len(indices))) / len(indices)
 
 
 def bits_score(train: np.ndarray, test: np.ndarray) -> float:
@@ -121,3 +149,19 @@ def bits_score(train: np.ndarray, test: np.ndarray) -> float:
 def normal_score(values: np.ndarray) -> float:
     """Log p of real numbers under the standard normal law, in nats."""
     return -0.5 * (float(np.sum(np.square(values, dtype=np.float64))) + values.size * math.log(2 * math.pi))
+
+
+def mass_score(values: np.ndarray, lattice: Mapping[str, Any]) -> float:
+    """Log P of points (M, D) of lattices under the standard normal law's mass around each, in nats.
+
+    Args:
+        values: the points.
+        lattice: as `Observation.lattice` has it; the outermost points have all mass beyond them too.
+    """
+    points, width = torch.from_numpy(values).double(), torch.tensor(lattice["width"], dtype=torch.float64)
+    lowest = torch.tensor(lattice["lowest"], dtype=torch.float64)
+    place = ((points - lowest) / width).round()
+    # By symmetry the mass at |x| is that at -|x|, where the logarithms of the law's tail are exact.
+    outer = torch.where((place == 0) | (place == lattice["levels"] - 1), torch.inf, points.abs() + width / 2)
+    near, far = log_ndtr(width / 2 - points.abs()), log_ndtr(-outer)
+    return float((near + torch.log(-torch.expm1(far - near))).sum())

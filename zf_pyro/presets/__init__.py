@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,19 @@ def preset(dataset: str, name: str) -> Config:
     if name not in PRESETS[dataset]:
         raise InputError(unknown_name(f"{dataset} preset", name, PRESETS[dataset]))
     return PRESETS[dataset][name]
+
+
+def told() -> Iterator[str]:
+    """The weights and the learning rate of every preset, a line each, under headings."""
+    yield "Presets; where validation gets worse the learning rate is halved"
+    rows: list[tuple[str, ...]] = [("data set", "preset", "alpha", "beta", "gamma", "learning rate")]
+    for dataset, presets in PRESETS.items():
+        for name, config in presets.items():
+            schedules = [*config.objective.weights.values(), config.training.rate]
+            rows.append((dataset, name, *(schedule.text for schedule in schedules)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  " + "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
 def read_config(path: Path) -> Config:

@@ -146,6 +146,7 @@ def corpus(
             rate=settings.sample_rate,
             mean=(mean,),
             std=(std,),
+            limits=(-(2**15), 2**15 - 1),
         ),
         train=parts["train"],
         valid=parts["valid"],
