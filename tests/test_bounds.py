@@ -175,7 +175,7 @@ def test_the_encoder_runs_once_however_many_chunks():
 def test_long_sequences_are_scored_in_smaller_chunks(monkeypatch):
     model, guide = tiny_pair()
     batch = tiny_batch()  # 3 sequences of at most 5 steps
-    monkeypatch.setattr("zf_pyro.bounds.MAX_STEPS", 2 * 3 * 5)
+    monkeypatch.setattr("zf_pyro.weights.MAX_STEPS", 2 * 3 * 5)
     rows = []
     model.prior.register_forward_hook(lambda module, args, law: rows.append(law.batch_shape))
     weights = importance_weights(model, guide, batch, 7)

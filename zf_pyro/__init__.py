@@ -1,6 +1,6 @@
 """Z-Forcing, stochastic recurrent networks trained with a backward-running guide, in Pyro."""
 
-from zf_pyro.bounds import Bound, estimate_bound, importance_weights
+from zf_pyro.bounds import Bound, estimate_bound
 from zf_pyro.conditionals import Conditional, Context, DiagonalGaussian, GaussianMixture
 from zf_pyro.data.batch import SequenceBatch
 from zf_pyro.emissions import Bernoulli, Categorical, LogisticMixture, TiedCategorical
@@ -25,6 +25,7 @@ from zf_pyro.transitions import (
     StackedTransition,
     Transition,
 )
+from zf_pyro.weights import importance_weights
 
 __all__ = [
     "BackwardEncoder",

@@ -11,41 +11,16 @@ gamma = 1 and alpha = beta = 0, whatever the weights of training were.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import pyro
-import torch
-from pyro import poutine
-from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 
-from zf_pyro.data.batch import MAX_STEPS, SequenceBatch
-from zf_pyro.divergences import Site, log_prob
-from zf_pyro.errors import InputError
-from zf_pyro.guides import Guide
+from zf_pyro.data.batch import SequenceBatch
 from zf_pyro.model import StochasticRNN
-from zf_pyro.objectives import sum_scores
-from zf_pyro.paths import Form, PathDistribution
-from zf_pyro.scopes import evaluating, seeded
-from zf_pyro.stepwise import Stepwise
-from zf_pyro.terms import AUXILIARY, BACKWARD, skip_terms
-
-MAX_ROWS = 256
-"""Particles times sequences scored at once, or one particle of a larger batch: it bounds the memory, whatever K."""
-
-
-Program = Callable[..., Any]
-"""A Pyro program of a batch: a `Guide`, or a function of a user's own."""
-
-
-class Weights(NamedTuple):
-    """log w_k, and its part log q(z_k | x) - log p(z_k), each (K, B), float64, in nats per sequence."""
-
-    log_weights: Tensor
-    log_ratios: Tensor
+from zf_pyro.paths import Form
+from zf_pyro.weights import Program, sequence_weights
 
 
 @dataclass(frozen=True)
@@ -109,62 +84,6 @@ class SequenceBounds(NamedTuple):
         )
 
 
-def importance_weights(
-    model: StochasticRNN,
-    guide: Program,
-    batch: SequenceBatch,
-    num_particles: int,
-    max_rows: int = MAX_ROWS,
-    form: Form = "path",
-) -> Weights:
-    """K importance weights for every sequence of a batch.
-
-    The particles stand in a plate left of the batch, so that what needs no z is computed once; transitions and heads
-    fold them into their rows. They come in chunks of at most `max_rows` rows and `MAX_STEPS` steps in all of them,
-    which bounds the memory.
-
-    A guide may be any Pyro program: it is called as ``guide(batch)`` in the step form, and as
-    ``guide(batch, form="path")`` in the path form.
-
-    Raises:
-        InputError: `num_particles` is below 1.
-    """
-    if num_particles < 1:
-        raise InputError(f"the number of particles must be at least 1, not {num_particles}")
-    rows = min(max_rows, MAX_STEPS // max(1, batch.num_steps))
-    chunk = max(1, rows // batch.num_sequences)
-    with evaluating(model, guide), skip_terms(AUXILIARY, BACKWARD):
-        program = partial(guide, encoding=guide.encode(batch)) if isinstance(guide, Guide) else guide
-        chunks = [
-            weigh(model, program, batch, min(chunk, num_particles - start), form)
-            for start in range(0, num_particles, chunk)
-        ]
-    return Weights(*(torch.cat(parts) for parts in zip(*chunks, strict=True)))
-
-
-def weigh(model: StochasticRNN, guide: Program, batch: SequenceBatch, num_particles: int, form: Form) -> Weights:
-    """Importance weights of one chunk of particles."""
-    options: dict[str, Any] = {} if form == "step" else {"form": form}
-    with pyro.plate("particles", num_particles, dim=-2):
-        guide_trace = poutine.trace(guide).get_trace(batch, **options)
-        model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(batch, **options)
-    # All of the guide's sites: an autoguide's density is that of sites of its own. Its added terms count for nothing.
-    posterior = sum_scores(guide_trace, lambda name, site: True, precise_log_prob)
-    prior = sum_scores(model_trace, lambda name, site: name in guide_trace.nodes, precise_log_prob)
-    likelihood = sum_scores(model_trace, lambda name, site: name not in guide_trace.nodes, precise_log_prob)
-    shape = (num_particles, batch.num_sequences)
-    log_ratios = (posterior - prior).expand(shape)
-    return Weights((likelihood - log_ratios).expand(shape), log_ratios)
-
-
-def precise_log_prob(site: Site) -> Tensor:
-    """As `zf_pyro.objectives.log_prob`, the steps of a path added up in float64."""
-    law, value = site["fn"], site["value"]
-    if not isinstance(law, Stepwise | PathDistribution):
-        return log_prob(site).double()
-    return scale_and_mask(law.log_probs(value).sum(-2, dtype=torch.float64), site["scale"], site["mask"])
-
-
 def estimate_bound(
     model: StochasticRNN,
     guide: Program,
@@ -172,18 +91,14 @@ def estimate_bound(
     num_particles: int,
     *,
     seed: int = 0,
-    max_rows: int = MAX_ROWS,
     form: Form = "path",
 ) -> Bound:
     """ELBO and importance-weighted bound over all sequences of `batches`: the means of `sequence_bounds`.
 
-    The draws come from `seed` alone and leave the caller's random state as it was: the same batches give the same
-    answer.
-
     Raises:
         InputError: `num_particles` is below 1, or there is no sequence.
     """
-    return sequence_bounds(model, guide, batches, num_particles, seed=seed, max_rows=max_rows, form=form).over_all()
+    return sequence_bounds(model, guide, batches, num_particles, seed=seed, form=form).over_all()
 
 
 def sequence_bounds(
@@ -193,25 +108,16 @@ def sequence_bounds(
     num_particles: int,
     *,
     seed: int = 0,
-    max_rows: int = MAX_ROWS,
     form: Form = "path",
 ) -> SequenceBounds:
-    """ELBO and importance-weighted bound of each sequence of `batches`, in their order; as `estimate_bound`.
+    """ELBO and importance-weighted bound of each sequence of `batches`, in their order, from `sequence_weights`.
 
     Raises:
         InputError: `num_particles` is below 1, or there is no sequence.
     """
-    found = []
-    device = next(model.parameters()).device
-    with seeded(device, seed):
-        for batch in batches:
-            weights = importance_weights(model, guide, batch.to(device), num_particles, max_rows, form)
-            elbo = weights.log_weights.mean(0)
-            bound = weights.log_weights.logsumexp(0) - math.log(num_particles)
-            found.append((batch.lengths, elbo, bound, weights.log_ratios.mean(0)))
-    if not found:
-        raise InputError("there is no sequence to evaluate")
-    return SequenceBounds(num_particles, *(torch.cat(parts) for parts in zip(*found, strict=True)))
+    lengths, log_weights, log_ratios = sequence_weights(model, guide, batches, num_particles, seed=seed, form=form)
+    bound = log_weights.logsumexp(0) - math.log(num_particles)
+    return SequenceBounds(num_particles, lengths, log_weights.mean(0), bound, log_ratios.mean(0))
 
 
 def standard_error(values: Tensor) -> float:

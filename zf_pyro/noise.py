@@ -64,18 +64,35 @@ def uses_standard_normal(law: Any) -> bool:
     return reparametrised.dispatch(type(law)) is not reparametrised.dispatch(Distribution)
 
 
-class noise(Messenger):
-    """Inside, latent variables are drawn from one stream of standard normal numbers, a step after the other.
+class given_noise(Messenger):
+    """Inside, latent variables are drawn as functions of given standard normal numbers, a step after the other.
 
     The step form and the path form of the same programs then draw the same z_1..z_T, particle by particle. Sites whose
     law is not made from normal numbers are drawn as ever. It stands outside of all plates.
+
+    Args:
+        standard: gives the numbers of the next step.
+    """
+
+    def __init__(self, standard: Standard) -> None:
+        super().__init__()
+        self.standard = standard
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if not (msg["done"] or msg["is_observed"]) and uses_standard_normal(msg["fn"]):
+            msg["value"] = reparametrised(msg["fn"], self.standard)
+            msg["done"] = True
+
+
+class noise(given_noise):
+    """`given_noise` from one stream of numbers.
 
     Args:
         seed: of the stream, which begins anew at every entry.
     """
 
     def __init__(self, seed: int) -> None:
-        super().__init__()
+        super().__init__(self.next_numbers)
         self.seed = seed
         self.generators: dict[torch.device, torch.Generator] = {}
 
@@ -83,14 +100,9 @@ class noise(Messenger):
         self.generators.clear()
         return super().__enter__()
 
-    def standard(self, like: Tensor) -> Tensor:
+    def next_numbers(self, like: Tensor) -> Tensor:
         """The next numbers of the stream, shaped as `like`."""
         if like.device not in self.generators:
             self.generators[like.device] = torch.Generator(like.device).manual_seed(self.seed)
         generator = self.generators[like.device]
         return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)
-
-    def _pyro_sample(self, msg: Any) -> None:
-        if not (msg["done"] or msg["is_observed"]) and uses_standard_normal(msg["fn"]):
-            msg["value"] = reparametrised(msg["fn"], self.standard)
-            msg["done"] = True

@@ -10,7 +10,6 @@ import torch
 from pyro import poutine
 from torch.nn import Module
 
-from zf_pyro.bounds import importance_weights
 from zf_pyro.config import ModelConfig
 from zf_pyro.data.batch import SequenceBatch
 from zf_pyro.data.corpus import Observation
@@ -21,6 +20,7 @@ from zf_pyro.parts import is_own
 from zf_pyro.paths import Form
 from zf_pyro.scopes import evaluating, local_parameters, seeded
 from zf_pyro.training import Trainer
+from zf_pyro.weights import importance_weights
 
 STEPS = 2
 

@@ -15,10 +15,10 @@ import torch
 from pyro.infer import RenyiELBO
 
 from zf_pyro.benchmark.sizes import Size, build, random_batch
-from zf_pyro.bounds import importance_weights
 from zf_pyro.paths import Form
 from zf_pyro.scopes import evaluating
 from zf_pyro.terms import AUXILIARY, BACKWARD, skip_terms
+from zf_pyro.weights import importance_weights
 
 
 def evaluators(size: Size, num_particles: int, device: torch.device) -> dict[str, Callable[[], object]]:

@@ -1,0 +1,88 @@
+"""Random numbers that depend on what they are for, and not on what else is drawn, when, or where.
+
+A counter-based generator (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011) makes them from a
+seed, the key of a sequence and the number of a particle: any batch, order or process comes to the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+
+import numpy as np
+import torch
+from numpy.random import Philox
+from torch import Tensor
+from torch.special import ndtri
+
+NORMAL, UNIFORM = 0, 1
+"""Streams of the same key: the draws of z_t, and those of resampling."""
+
+
+def sequence_key(*parts: Tensor) -> int:
+    """The key of a sequence: a hash of its content, in single precision where it is of real numbers."""
+    digest = blake2b(digest_size=8)
+    for part in parts:
+        exact = part.float() + 0.0 if part.is_floating_point() else part.long()  # -0.0 is 0.0
+        digest.update(repr(tuple(part.shape)).encode() + exact.cpu().contiguous().numpy().tobytes())
+    return int.from_bytes(digest.digest(), "little")
+
+
+def uniforms(seed: int, key: int, number: int, count: int, stream: int = UNIFORM) -> np.ndarray:
+    """Uniform numbers strictly between 0 and 1, (count,), float64.
+
+    Args:
+        seed: of the evaluation, at least 0.
+        key: of the sequence.
+        number: of the particle.
+        count: how many; fewer are the first of more.
+        stream: another has other numbers.
+    """
+    # The raw words of a bit generator are promised to stay the same in later versions of NumPy; what its methods make
+    # of them is not.
+    words = Philox(key=(seed, key), counter=(0, 0, stream, number)).random_raw(count)
+    return ((words >> np.uint64(11)) + 0.5) * 2.0**-53
+
+
+class KeyedNormals:
+    """Standard normal numbers of K particles of B sequences, for one step after the other.
+
+    Args:
+        seed: of the evaluation.
+        keys: of the B sequences.
+        particles: the numbers of the K particles.
+        num_steps: T; numbers of this many steps are made at a time.
+    """
+
+    def __init__(self, seed: int, keys: Sequence[int], particles: Sequence[int], num_steps: int) -> None:
+        self.seed, self.keys, self.particles, self.num_steps = seed, keys, particles, num_steps
+        self.size = 0
+        self.step = num_steps
+        self.block = torch.empty(0)
+
+    def __call__(self, like: Tensor) -> Tensor:
+        """The numbers of the next step, (K, B, Z), of the type and on the device of `like`.
+
+        Raises:
+            ValueError: that is not the shape of `like`, or the programs draw more than one variable a step.
+        """
+        if like.shape[:-1] != (len(self.particles), len(self.keys)):
+            wanted = f"({len(self.particles)}, {len(self.keys)}, Z)"
+            raise ValueError(f"a latent variable has the shape {tuple(like.shape)} at a step, not {wanted}")
+        if self.step == self.num_steps:
+            if self.size:
+                raise ValueError(f"more than {self.num_steps} draws of z")
+            self.size, self.step = like.shape[-1], 0
+            self.block = self.made().to(like.device, like.dtype)
+        self.step += 1
+        return self.block[self.step - 1]
+
+    def made(self) -> Tensor:
+        """(T, K, B, Z), float64."""
+        count = self.num_steps * self.size
+        drawn = np.empty((len(self.particles), len(self.keys), count))
+        for b, key in enumerate(self.keys):
+            for k, particle in enumerate(self.particles):
+                drawn[k, b] = uniforms(self.seed, key, particle, count, NORMAL)
+        normals = ndtri(torch.from_numpy(drawn)).unflatten(-1, (self.num_steps, self.size))
+        return normals.movedim(-2, 0).contiguous()
