@@ -134,7 +134,8 @@ def notes(rows: Sequence[Row]) -> Iterator[str]:
 def hardware(tested: Sequence[Outcome]) -> str:
     """What the updates were timed on, and whether that lets them be compared."""
     timings = [run.run.timing for run in tested if run.run.timing]
-    found = dict.fromkeys(f"{each.get('device')}, {each.get('num_threads')} threads" for each in timings)
+    places = ((each.get("device"), each.get("num_threads")) for each in timings)
+    found = dict.fromkeys(f"{device}, {threads} thread{'' if threads == 1 else 's'}" for device, threads in places)
     if not found:
         return "."
     only = len(found) == 1
