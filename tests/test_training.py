@@ -19,6 +19,7 @@ from zf_pyro.config import Config, ModelConfig, ObjectiveConfig, TrainingConfig
 from zf_pyro.data import loader
 from zf_pyro.data.corpus import Observation
 from zf_pyro.data.loader import epoch_batches, ordered_batches, subset
+from zf_pyro.softmax import Softmax
 from zf_pyro.training import Trainer, TrainingError
 
 
@@ -215,7 +216,7 @@ def poison(trainer, steps):
     def poisoned(context):
         law = forward(context)
         if trainer.model.training and trainer.step in steps:
-            return type(law)(law.logits * float("nan"))
+            return Softmax(law.logits * float("nan"))
         return law
 
     emission.forward = poisoned
