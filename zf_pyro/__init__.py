@@ -1,6 +1,6 @@
 """Z-Forcing, stochastic recurrent networks trained with a backward-running guide, in Pyro."""
 
-from zf_pyro.bounds import Bound, estimate_bound
+from zf_pyro.bounds import Bound, estimate_bound, log_likelihood
 from zf_pyro.conditionals import Conditional, Context, DiagonalGaussian, GaussianMixture
 from zf_pyro.data.batch import SequenceBatch
 from zf_pyro.emissions import Bernoulli, Categorical, LogisticMixture, TiedCategorical
@@ -69,5 +69,6 @@ __all__ = [
     "estimate_bound",
     "importance_weights",
     "load",
+    "log_likelihood",
     "schedule",
 ]

@@ -120,6 +120,25 @@ def sequence_bounds(
     return SequenceBounds(num_particles, lengths, log_weights.mean(0), bound, log_ratios.mean(0))
 
 
+def log_likelihood(
+    model: StochasticRNN,
+    guide: Program,
+    batch: SequenceBatch,
+    num_particles: int,
+    *,
+    seed: int = 0,
+    form: Form = "path",
+) -> Tensor:
+    """The importance-weighted bound on log p(x | u) of each sequence of a batch, (B,), float64, in nats, on the CPU.
+
+    It is below log p(x | u) in expectation, and comes up to it with K.
+
+    Raises:
+        InputError: `num_particles` is below 1, or there is no sequence.
+    """
+    return sequence_bounds(model, guide, [batch], num_particles, seed=seed, form=form).iw_bound
+
+
 def standard_error(values: Tensor) -> float:
     """Standard error of the mean of (N,) values; 0 for a single one."""
     return (values.std() / math.sqrt(len(values))).item() if len(values) > 1 else 0.0

@@ -40,8 +40,13 @@ def uniforms(seed: int, key: int, number: int, count: int, stream: int = UNIFORM
     """
     # The raw words of a bit generator are promised to stay the same in later versions of NumPy; what its methods make
     # of them is not.
-    words = Philox(key=(seed, key), counter=(0, 0, stream, number)).random_raw(count)
+    words = Philox(key=words64(seed, key), counter=words64(0, 0, stream, number)).random_raw(count)
     return ((words >> np.uint64(11)) + 0.5) * 2.0**-53
+
+
+def words64(*numbers: int) -> np.ndarray:
+    """Numbers as 64-bit words; of themselves NumPy would round large ones to real numbers."""
+    return np.array(numbers, dtype=np.uint64)
 
 
 class KeyedNormals:

@@ -1,7 +1,9 @@
 """Sequences in tiles of fixed shapes, so that what comes of one does not depend on those beside it.
 
 Sums of floating-point numbers depend on their order, and the order in a product of matrices on their shapes. In a tile
-every operation on a sequence has a shape that its own length and the number of particles decide.
+every operation on a sequence has a shape that its own length and the number of particles decide. On a CPU its outcome
+is then the same to the last bit, wherever in a tile it stands and whatever stands beside it. (By measurement, with MKL:
+only linear maps to fewer than 12 units, from a number of units that is no multiple of four, round by the row.)
 """
 
 from __future__ import annotations

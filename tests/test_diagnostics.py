@@ -1,0 +1,74 @@
+"""Diagnostics of log-weights, on weights whose answers are known."""
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from zf_pyro.diagnostics import bootstrap_errors, bound_by, curve, effective_sample_sizes, pareto_shapes
+
+SIZES = st.floats(-50, 50, allow_subnormal=False)
+
+
+def test_the_curve_of_known_weights():
+    weights = torch.tensor([[1.0, 2.0], [3.0, 2.0], [5.0, 2.0], [7.0, 2.0], [9.0, 2.0], [11.0, 2.0]]).double().log()
+    found = curve(weights)
+    assert list(found) == [1, 5, 6]
+    assert torch.allclose(found[1], weights.mean(0))
+    assert found[5].tolist() == pytest.approx([math.log(5.0), math.log(2.0)])  # the first five: the sixth has no group
+    assert found[6].tolist() == pytest.approx([math.log(6.0), math.log(2.0)])
+    pairs = [math.log(2.0), math.log(6.0), math.log(10.0)]
+    assert bound_by(weights, 2)[0].item() == pytest.approx(sum(pairs) / 3)
+
+
+@settings(deadline=None)
+@given(st.lists(st.lists(SIZES, min_size=30, max_size=30), min_size=1, max_size=3))
+def test_a_curve_rises_over_groups_that_hold_each_other(rows):
+    weights = torch.tensor(rows, dtype=torch.float64).T
+    found = [bound_by(weights, k) for k in (1, 5, 15, 30)]
+    for fewer, more in pairwise(found):
+        assert (fewer <= more + 1e-9).all()
+
+
+@settings(deadline=None)
+@given(st.lists(SIZES, min_size=1, max_size=40))
+def test_effective_sample_sizes_lie_between_one_and_all(row):
+    weights = torch.tensor(row, dtype=torch.float64).unsqueeze(1)
+    (found,) = effective_sample_sizes(weights).tolist()
+    assert 1 - 1e-9 <= found <= len(row) * (1 + 1e-9)
+    exact = weights.exp().sum() ** 2 / weights.exp().square().sum()
+    assert found == pytest.approx(exact.item(), rel=1e-9)
+
+
+def test_equal_weights_are_all_effective_and_have_no_tail():
+    weights = torch.full((200, 2), -3.0, dtype=torch.float64)
+    assert effective_sample_sizes(weights).tolist() == pytest.approx([200.0] * 2)
+    assert pareto_shapes(weights).tolist() == [-math.inf] * 2
+
+
+@pytest.mark.parametrize("shape", [0.2, 0.5, 0.9, 1.5])
+def test_the_shape_of_a_pareto_tail_is_found(shape):
+    """Weights u^-shape have a tail of that shape, whatever they are multiplied by."""
+    torch.manual_seed(0)
+    uniform = torch.rand(20_000, 4, dtype=torch.float64)
+    found = pareto_shapes(-shape * uniform.log() - 1000.0)
+    assert found.mean().item() == pytest.approx(shape, abs=0.1)
+
+
+def test_a_tail_of_few_weights_is_not_judged():
+    with pytest.raises(ValueError, match="the tail of 99 weights is too short"):
+        pareto_shapes(torch.randn(99, 2))
+
+
+def test_bootstrap_errors_are_those_of_the_means():
+    torch.manual_seed(0)
+    lengths = torch.randint(5, 20, (400,))
+    scores = -2.0 * lengths + torch.randn(400)
+    a_sequence, a_step = bootstrap_errors(scores, lengths)
+    assert a_sequence == pytest.approx(scores.std().item() / 20, rel=0.1)
+    residuals = scores + 2.0 * lengths  # of a ratio of sums: the errors of its linearisation
+    assert a_step == pytest.approx(residuals.std().item() / 20 / lengths.double().mean().item(), rel=0.1)
+    assert bootstrap_errors(scores, lengths) == (a_sequence, a_step)

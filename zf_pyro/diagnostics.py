@@ -1,0 +1,83 @@
+"""What log-weights say of the estimates that are made from them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from pyro.ops.stats import fit_generalized_pareto
+from torch import Tensor
+
+CURVE = (1, 5, 25, 100, 500, 1000)
+"""Numbers of particles at which the importance-weighted bound is reported."""
+
+LEAST_PARTICLES = 100
+"""Below this the tail of the weights has too few of them to tell its shape."""
+
+UNTRUSTWORTHY = 0.7
+"""A shape of the tail above which an estimate by so many weights is not to be trusted."""
+
+BOOTSTRAPS = 1_000
+
+
+def curve(log_weights: Tensor) -> dict[int, Tensor]:
+    """The importance-weighted bound by K' particles, for each K' of `CURVE` that is at most K, and for K itself.
+
+    Of K' < K the mean over all disjoint groups of K' particles, which has less noise than the first group alone.
+
+    Args:
+        log_weights: log w, (K, N).
+
+    Returns:
+        (N,) for each K', in nats per sequence.
+    """
+    most = len(log_weights)
+    return {k: bound_by(log_weights, k) for k in sorted({k for k in CURVE if k < most} | {most})}
+
+
+def bound_by(log_weights: Tensor, num_particles: int) -> Tensor:
+    """Log mean_k w_k of disjoint groups of K' particles, averaged over the groups, (N,)."""
+    groups = log_weights[: len(log_weights) // num_particles * num_particles].unflatten(0, (-1, num_particles))
+    return (groups.logsumexp(1) - math.log(num_particles)).mean(0)
+
+
+def effective_sample_sizes(log_weights: Tensor) -> Tensor:
+    """(sum_k w_k)^2 / sum_k w_k^2 of each sequence, (N,), between 1 and K."""
+    return (2 * log_weights.logsumexp(0) - (2 * log_weights).logsumexp(0)).exp()
+
+
+def pareto_shapes(log_weights: Tensor) -> Tensor:
+    """The shape k-hat of a generalised Pareto law fitted to the largest weights of each sequence, (N,), float64.
+
+    Above 1/2 the weights have no variance, and above 0.7 as many as are practical do not average out. Of weights that
+    are all equal it is minus infinity. Vehtari, Simpson, Gelman, Yao, Gabry, "Pareto Smoothed Importance Sampling",
+    JMLR 2024.
+
+    Raises:
+        ValueError: there are fewer than `LEAST_PARTICLES` weights.
+    """
+    count = len(log_weights)
+    if count < LEAST_PARTICLES:
+        raise ValueError(f"the tail of {count} weights is too short; take {LEAST_PARTICLES} or more")
+    tail = math.ceil(min(count / 5, 3 * math.sqrt(count)))
+    largest = log_weights.double().topk(tail + 1, 0).values
+    relative = (largest - largest[0]).exp()
+    exceedances = relative[:-1] - relative[-1]
+    shapes = [fit_generalized_pareto(each)[0] if each[0] > 0 else -math.inf for each in exceedances.T]
+    return torch.tensor(shapes, dtype=torch.float64).nan_to_num(nan=-math.inf, neginf=-math.inf, posinf=math.inf)
+
+
+def bootstrap_errors(scores: Tensor, lengths: Tensor, seed: int = 0) -> tuple[float, float]:
+    """Standard errors, by drawing sequences anew, of the mean score a sequence and of the score a step.
+
+    Args:
+        scores: of each sequence, (N,), in nats.
+        lengths: its steps, (N,).
+        seed: of the draws.
+    """
+    generator = np.random.default_rng(seed)
+    values, steps = scores.double().numpy(), lengths.double().numpy()
+    counts = generator.multinomial(len(values), np.full(len(values), 1 / len(values)), size=BOOTSTRAPS)
+    sums = counts @ values
+    return float((sums / len(values)).std()), float((sums / (counts @ steps)).std())
