@@ -70,6 +70,12 @@ class SequenceBounds(NamedTuple):
     iw_bound: Tensor
     kl: Tensor
 
+    @classmethod
+    def of(cls, lengths: Tensor, log_weights: Tensor, log_ratios: Tensor) -> SequenceBounds:
+        """From lengths (N,) and K weights of each sequence, (K, N); see `zf_pyro.weights`."""
+        bound = log_weights.logsumexp(0) - math.log(len(log_weights))
+        return cls(len(log_weights), lengths, log_weights.mean(0), bound, log_ratios.mean(0))
+
     def over_all(self) -> Bound:
         """The means over sequences, and their standard errors."""
         return Bound(
@@ -115,9 +121,7 @@ def sequence_bounds(
     Raises:
         InputError: `num_particles` is below 1, or there is no sequence.
     """
-    lengths, log_weights, log_ratios = sequence_weights(model, guide, batches, num_particles, seed=seed, form=form)
-    bound = log_weights.logsumexp(0) - math.log(num_particles)
-    return SequenceBounds(num_particles, lengths, log_weights.mean(0), bound, log_ratios.mean(0))
+    return SequenceBounds.of(*sequence_weights(model, guide, batches, num_particles, seed=seed, form=form))
 
 
 def log_likelihood(

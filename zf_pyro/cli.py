@@ -21,7 +21,6 @@ from zf_pyro.compare.command import compare
 from zf_pyro.data.datasets import DATASETS, require_source
 from zf_pyro.data.speech import SpeechSettings, described, is_prepared, prepare_audio
 from zf_pyro.errors import InputError
-from zf_pyro.evaluation import told
 from zf_pyro.experiment import (
     Interrupted,
     choose_device,
@@ -33,6 +32,7 @@ from zf_pyro.experiment import (
     start,
 )
 from zf_pyro.fields import override
+from zf_pyro.figures import told
 from zf_pyro.files import explained, require_writable
 from zf_pyro.options import (
     FOLDER,

@@ -17,7 +17,8 @@ from zf_pyro.config import Config
 from zf_pyro.data.corpus import Corpus
 from zf_pyro.data.datasets import open_data
 from zf_pyro.errors import InputError
-from zf_pyro.evaluation import evaluate, measure
+from zf_pyro.evaluation import evaluate
+from zf_pyro.figures import measure
 from zf_pyro.files import explained, require_writable, write_text
 from zf_pyro.metrics import Metrics, check_metrics, read_metrics, to_json
 from zf_pyro.paths import Form

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ class Scores:
         elbo: (N,) float64, nats per sequence.
         iw_bound: (N,) float64, nats per sequence.
         split_size: sequences in the whole test split.
+        details: of the weights of each sequence, by name (`zf_pyro.evaluation.weight_details`); not read back.
     """
 
     indices: np.ndarray
@@ -31,6 +33,7 @@ class Scores:
     elbo: np.ndarray
     iw_bound: np.ndarray
     split_size: int
+    details: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def check(self) -> None:
         """Refuse what no test wrote.
@@ -72,7 +75,8 @@ def write_scores(path: Path, scores: Scores) -> None:
     Raises:
         InputError: the file cannot be written.
     """
-    arrays = {**vars(scores), "split_size": np.int64(scores.split_size)}
+    arrays = {**vars(scores), "split_size": np.int64(scores.split_size), **scores.details}
+    del arrays["details"]
     with explained(f"cannot write {path}"):
         write_atomically(path, lambda file: np.savez(file, **arrays))
 
