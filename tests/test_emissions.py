@@ -118,6 +118,22 @@ def test_single_precision_is_enough_for_samples_of_16_bits():
     assert error.max() < 1e-3
 
 
+@pytest.mark.parametrize("clamp", [8.0, None])
+@pytest.mark.parametrize("deviation", [0.5, 700.0, 30_000.0])
+def test_no_parameters_are_too_large_for_single_precision(deviation, clamp):
+    width = 1 / deviation
+    part = LogisticMixture({"feature": 2}, 1, lowest=[-(2**15) * width], width=[width], levels=2**16, clamp=clamp)
+    values = torch.tensor([-(2.0**15), -1.0, 0.0, 600.0, 2.0**15 - 1]).reshape(-1, 1, 1) * width
+    for signs in product((-1.0, 1.0), repeat=2):
+        parameters = torch.randn(3, 10, generator=torch.Generator().manual_seed(0))
+        parameters[1:] = 1e4 * torch.tensor(signs).unsqueeze(1)
+        parameters = parameters.flatten().unsqueeze(0).requires_grad_()
+        logs = part.law(parameters).log_prob(values)
+        (gradient,) = torch.autograd.grad(logs.sum(), parameters)
+        assert logs.isfinite().all()
+        assert gradient.isfinite().all()
+
+
 def test_draws_of_discretised_logistics_follow_their_masses():
     torch.manual_seed(0)
     scores, means, log_scales = torch.randn(3, 2, 3)
@@ -237,7 +253,7 @@ def test_an_emission_of_other_data_is_refused_with_the_reason(name, law):
 
 
 def test_numbers_that_are_not_whole_have_no_discretised_law():
-    with pytest.raises(InputError, match="whole numbers in a range that their type gives, and these are not"):
+    with pytest.raises(InputError, match="arrays whose type is an integer of 8 or 16 bits"):
         build(ModelConfig(**SIZES, emission_law="logistic-mixture"), Observation("gaussian", 2, mean=(0,), std=(1,)))
 
 
