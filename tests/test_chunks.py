@@ -1,7 +1,9 @@
 """Laws made and scored a chunk of rows at a time: the same numbers in bounded memory."""
 
+import pyro.distributions as dist
 import pytest
 import torch
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -9,6 +11,7 @@ from tests.tiny import SIZES, all_parameters, tiny_batch, tiny_pair
 from zf_pyro import (
     Categorical,
     Context,
+    DiagonalGaussian,
     GaussianMixture,
     LogisticMixture,
     SequenceBatch,
@@ -20,6 +23,7 @@ from zf_pyro import (
 )
 from zf_pyro.build import build
 from zf_pyro.chunks import ChunkedLaw, in_chunks
+from zf_pyro.conditionals import PerceptronConditional
 from zf_pyro.config import ModelConfig
 from zf_pyro.data.corpus import Observation
 from zf_pyro.scopes import local_parameters
@@ -115,6 +119,33 @@ def test_a_small_law_stays_whole(monkeypatch):
     for most, chunked in ((size, False), (size - 1, True)):
         monkeypatch.setattr(chunks, "LIMIT", most)
         assert isinstance(in_chunks(part, context), ChunkedLaw) == chunked
+
+
+class Summed(DiagonalGaussian):
+    """A part of a user's own, in which a step reads those before it."""
+
+    def forward(self, context):
+        return super().forward(context._replace(feature=context.feature.cumsum(-3)))
+
+
+class Bounded(PerceptronConditional):
+    """A part of a user's own, whose network does not end in a linear layer."""
+
+    def __init__(self, sizes, size):
+        super().__init__(sizes, size)
+        self.network = nn.Sequential(self.network, nn.Tanh())
+
+    def law(self, parameters):
+        return dist.Normal(parameters, 1.0).to_event(1)
+
+
+@pytest.mark.parametrize("kind", [Summed, Bounded])
+def test_a_part_whose_rows_are_not_known_stays_whole(kind, monkeypatch):
+    monkeypatch.setattr(chunks, "LIMIT", 1)
+    part, context = kind({"feature": 4}, 3), Context(feature=torch.randn(5, 2, 4))
+    law = in_chunks(part, context)
+    assert type(law) is type(part(context))
+    assert torch.equal(law.mean, part(context).mean)
 
 
 def frames():
