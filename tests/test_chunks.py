@@ -86,6 +86,7 @@ PARTS = {
     "logistics": lambda: LogisticMixture({"feature": 4, "input": 2}, 3, lowest=[-1], width=[0.1], levels=21),
     "gaussians": lambda: GaussianMixture({"feature": 4, "input": 2}, 3, components=5),
     "words": lambda: Categorical({"feature": 4, "input": 2}, 9, hidden=5),
+    "one gaussian": lambda: DiagonalGaussian({"feature": 4, "input": 2}, 3),
 }
 
 
@@ -109,7 +110,9 @@ def test_any_law_in_chunks_is_the_law(name, limit):
     ):
         assert torch.allclose(ours, theirs, rtol=1e-9, atol=1e-12)
     assert law.expand((6, 2, 5, 3)).log_prob(value).shape == (6, 2, 5, 3)
-    assert law.sample().shape == whole.sample().shape
+    assert law.has_rsample == whole.has_rsample
+    for draw in ("sample", "rsample") if law.has_rsample else ("sample",):
+        assert getattr(law.expand((6, 2, 5, 3)), draw)((7,)).shape == (7, 6, *whole.shape())
     assert law.support is not None
 
 
@@ -190,6 +193,21 @@ def test_objectives_and_bounds_do_not_depend_on_the_chunks(name, objective, monk
     assert torch.allclose(weights, other_weights, rtol=1e-11)
     for key, gradient in gradients.items():
         assert torch.allclose(gradient, others[key], rtol=1e-9, atol=1e-12), key
+
+
+def test_model_and_guide_make_their_observations_laws_in_chunks(monkeypatch):
+    """The emission's and the backward model's: no tensor of a training step holds either's parameters together."""
+    torch.manual_seed(0)
+    model, guide, batch = frames()
+    rows, size = batch.mask.numel(), model.emission.row_size
+    assert size == guide.backward.row_size
+    monkeypatch.setattr(chunks, "LIMIT", size)
+    for weights, part in (((0.0, 0.0), model.emission), ((0.0, 0.5), guide.backward)):
+        made = []
+        part.network.register_forward_hook(lambda network, given, found, made=made: made.append(found.numel()))
+        ZForcingELBO(*weights)(model, guide)(batch, form="path").backward()
+        assert max(made) == size
+        assert len(made) >= rows - batch.num_sequences
 
 
 class Largest(TorchDispatchMode):
