@@ -82,6 +82,17 @@ def test_classes_that_are_not_there_are_refused(limit):
             LinearSoftmax(*linear(3)).log_prob(torch.tensor([value, 1, 2]))
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_hook_on_a_softmax_is_called(whole):
+    """On its network, or on its last layer: the scores are then made as PyTorch makes them."""
+    part = Categorical({"feature": FEATURES}, CLASSES, hidden=5)
+    context = Context(feature=torch.randn(3, FEATURES))
+    expected = (2 * part(context).scores).log_softmax(-1)
+    hooked = part.network if whole else part.network[-1]
+    hooked.register_forward_hook(lambda module, given, scores: 2 * scores)
+    assert torch.allclose(part(context).logits, expected, atol=1e-6)
+
+
 PARTS = {
     "logistics": lambda: LogisticMixture({"feature": 4, "input": 2}, 3, lowest=[-1], width=[0.1], levels=21),
     "gaussians": lambda: GaussianMixture({"feature": 4, "input": 2}, 3, components=5),
