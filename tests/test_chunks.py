@@ -1,7 +1,9 @@
 """Laws made and scored a chunk of rows at a time: the same numbers in bounded memory."""
 
+import pyro.distributions as dist
 import pytest
 import torch
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -9,6 +11,7 @@ from tests.tiny import SIZES, all_parameters, tiny_batch, tiny_pair
 from zf_pyro import (
     Categorical,
     Context,
+    DiagonalGaussian,
     GaussianMixture,
     LogisticMixture,
     SequenceBatch,
@@ -20,6 +23,7 @@ from zf_pyro import (
 )
 from zf_pyro.build import build
 from zf_pyro.chunks import ChunkedLaw, in_chunks
+from zf_pyro.conditionals import PerceptronConditional
 from zf_pyro.config import ModelConfig
 from zf_pyro.data.corpus import Observation
 from zf_pyro.scopes import local_parameters
@@ -78,10 +82,22 @@ def test_classes_that_are_not_there_are_refused(limit):
             LinearSoftmax(*linear(3)).log_prob(torch.tensor([value, 1, 2]))
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_hook_on_a_softmax_is_called(whole):
+    """On its network, or on its last layer: the scores are then made as PyTorch makes them."""
+    part = Categorical({"feature": FEATURES}, CLASSES, hidden=5)
+    context = Context(feature=torch.randn(3, FEATURES))
+    expected = (2 * part(context).scores).log_softmax(-1)
+    hooked = part.network if whole else part.network[-1]
+    hooked.register_forward_hook(lambda module, given, scores: 2 * scores)
+    assert torch.allclose(part(context).logits, expected, atol=1e-6)
+
+
 PARTS = {
     "logistics": lambda: LogisticMixture({"feature": 4, "input": 2}, 3, lowest=[-1], width=[0.1], levels=21),
     "gaussians": lambda: GaussianMixture({"feature": 4, "input": 2}, 3, components=5),
     "words": lambda: Categorical({"feature": 4, "input": 2}, 9, hidden=5),
+    "one gaussian": lambda: DiagonalGaussian({"feature": 4, "input": 2}, 3),
 }
 
 
@@ -105,7 +121,9 @@ def test_any_law_in_chunks_is_the_law(name, limit):
     ):
         assert torch.allclose(ours, theirs, rtol=1e-9, atol=1e-12)
     assert law.expand((6, 2, 5, 3)).log_prob(value).shape == (6, 2, 5, 3)
-    assert law.sample().shape == whole.sample().shape
+    assert law.has_rsample == whole.has_rsample
+    for draw in ("sample", "rsample") if law.has_rsample else ("sample",):
+        assert getattr(law.expand((6, 2, 5, 3)), draw)((7,)).shape == (7, 6, *whole.shape())
     assert law.support is not None
 
 
@@ -115,6 +133,33 @@ def test_a_small_law_stays_whole(monkeypatch):
     for most, chunked in ((size, False), (size - 1, True)):
         monkeypatch.setattr(chunks, "LIMIT", most)
         assert isinstance(in_chunks(part, context), ChunkedLaw) == chunked
+
+
+class Summed(DiagonalGaussian):
+    """A part of a user's own, in which a step reads those before it."""
+
+    def forward(self, context):
+        return super().forward(context._replace(feature=context.feature.cumsum(-3)))
+
+
+class Bounded(PerceptronConditional):
+    """A part of a user's own, whose network does not end in a linear layer."""
+
+    def __init__(self, sizes, size):
+        super().__init__(sizes, size)
+        self.network = nn.Sequential(self.network, nn.Tanh())
+
+    def law(self, parameters):
+        return dist.Normal(parameters, 1.0).to_event(1)
+
+
+@pytest.mark.parametrize("kind", [Summed, Bounded])
+def test_a_part_whose_rows_are_not_known_stays_whole(kind, monkeypatch):
+    monkeypatch.setattr(chunks, "LIMIT", 1)
+    part, context = kind({"feature": 4}, 3), Context(feature=torch.randn(5, 2, 4))
+    law = in_chunks(part, context)
+    assert type(law) is type(part(context))
+    assert torch.equal(law.mean, part(context).mean)
 
 
 def frames():
@@ -159,6 +204,21 @@ def test_objectives_and_bounds_do_not_depend_on_the_chunks(name, objective, monk
     assert torch.allclose(weights, other_weights, rtol=1e-11)
     for key, gradient in gradients.items():
         assert torch.allclose(gradient, others[key], rtol=1e-9, atol=1e-12), key
+
+
+def test_model_and_guide_make_their_observations_laws_in_chunks(monkeypatch):
+    """The emission's and the backward model's: no tensor of a training step holds either's parameters together."""
+    torch.manual_seed(0)
+    model, guide, batch = frames()
+    rows, size = batch.mask.numel(), model.emission.row_size
+    assert size == guide.backward.row_size
+    monkeypatch.setattr(chunks, "LIMIT", size)
+    for weights, part in (((0.0, 0.0), model.emission), ((0.0, 0.5), guide.backward)):
+        made = []
+        part.network.register_forward_hook(lambda network, given, found, made=made: made.append(found.numel()))
+        ZForcingELBO(*weights)(model, guide)(batch, form="path").backward()
+        assert max(made) == size
+        assert len(made) >= rows - batch.num_sequences
 
 
 class Largest(TorchDispatchMode):

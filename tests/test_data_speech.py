@@ -403,6 +403,7 @@ def test_training_is_normalised_by_its_own_moments(tmp_path):
     assert len(observation.mean) == len(observation.std) == 1
     assert (observation.law, observation.size, observation.rate) == ("gaussian", FRAME, RATE)
     assert observation.sample_steps == 240
+    assert observation.limits == (np.iinfo(np.int16).min, np.iinfo(np.int16).max)
     assert observation.log_scale == pytest.approx(FRAME * math.log(observation.std[0]), rel=1e-12)
     np.testing.assert_allclose(observation.restored(train)[:21], whole(corpus.train)[0], atol=1e-3)
 

@@ -32,6 +32,7 @@ from zf_pyro.build import build
 from zf_pyro.config import ModelConfig
 from zf_pyro.data.arrays import ArraySettings, load_arrays
 from zf_pyro.data.corpus import Observation, mass_score
+from zf_pyro.data.loader import subset
 from zf_pyro.logistics import DiscretisedLogistics
 from zf_pyro.parts import EMISSIONS, FAMILIES
 
@@ -116,6 +117,49 @@ def test_single_precision_is_enough_for_samples_of_16_bits():
     some = points(exact)[:: 2**16 // 50]
     error = (single.log_prob(some.float()) - exact.log_prob(some)).abs() / exact.log_prob(some).abs().clamp(min=1)
     assert error.max() < 1e-3
+
+
+def narrow(clamp=None, width=0.01):
+    """A part on the lattice 0, w, .., 20 w, and parameters of it that ask for extreme means and scales."""
+    part = LogisticMixture({"feature": 2}, 1, lowest=[0.0], width=[width], levels=21, components=2, clamp=clamp)
+
+    def law(mean, log_scale):
+        return part.double().law(torch.tensor([[0.0, 0.0, mean, mean, log_scale, log_scale]]).double())
+
+    return law
+
+
+def test_means_and_scales_of_logistics_are_clamped():
+    law = narrow(clamp=2.5)
+    for mean, scale, expected in ((9.0, 9.0, (2.5, 2.5)), (-9.0, 2.0, (-2.5, 2.0)), (1.5, -3.0, (1.5, -3.0))):
+        found = law(mean, scale)
+        assert found.means.tolist() == [[[expected[0]] * 2]]
+        assert found.log_scales.tolist() == [[[expected[1]] * 2]]
+    assert narrow()(9.0, 9.0).means.tolist() == narrow()(9.0, 9.0).log_scales.tolist() == [[[9.0] * 2]]
+
+
+def test_a_logistic_law_is_no_narrower_than_its_point():
+    """There all but exp(-27) of its mass is at the point, and the neighbour's logarithm is still a moderate number."""
+    law = narrow()(0.05, -1e4)
+    at, beside = (law.log_prob(torch.tensor([[place * 0.01]]).double()).item() for place in (5, 6))
+    assert -np.exp(-26) < at < 0
+    assert -28 < beside < -27
+
+
+@pytest.mark.parametrize("clamp", [8.0, None])
+@pytest.mark.parametrize("deviation", [0.5, 700.0, 30_000.0])
+def test_no_parameters_are_too_large_for_single_precision(deviation, clamp):
+    width = 1 / deviation
+    part = LogisticMixture({"feature": 2}, 1, lowest=[-(2**15) * width], width=[width], levels=2**16, clamp=clamp)
+    values = torch.tensor([-(2.0**15), -1.0, 0.0, 600.0, 2.0**15 - 1]).reshape(-1, 1, 1) * width
+    for signs in product((-1.0, 1.0), repeat=2):
+        parameters = torch.randn(3, 10, generator=torch.Generator().manual_seed(0))
+        parameters[1:] = 1e4 * torch.tensor(signs).unsqueeze(1)
+        parameters = parameters.flatten().unsqueeze(0).requires_grad_()
+        logs = part.law(parameters).log_prob(values)
+        (gradient,) = torch.autograd.grad(logs.sum(), parameters)
+        assert logs.isfinite().all()
+        assert gradient.isfinite().all()
 
 
 def test_draws_of_discretised_logistics_follow_their_masses():
@@ -229,6 +273,22 @@ def test_every_emission_in_every_family(name, family):
 
 
 @pytest.mark.parametrize(("name", "law"), [(n, law) for n, (own, _) in EMISSIONS.items() for law in DATA if law != own])
+def fields_of(observation, **options):
+    """Those of the emission that a configuration asks for."""
+    emission = build(ModelConfig(**SIZES, **options), observation)[0].emission
+    return emission.row_size, getattr(emission, "clamp", None), len(list(emission.parameters()))
+
+
+def test_an_emission_is_what_the_fields_say():
+    for name, per_component, other in (("logistic-mixture", 3 * SPEECH.size, 0), ("gaussian-mixture", 4, 3)):
+        for options, clamp in (({}, 8.0), ({"emission_clamp": 0.0}, None), ({"emission_clamp": 5.0}, 5.0)):
+            size = 3 * (per_component + (other > 0))
+            assert fields_of(SPEECH, emission_law=name, emission_components=3, **options) == (size, clamp, 2)
+    # a bias, and the two of each layer: one where it reads h_t alone, two where it reads z_t as well
+    assert fields_of(WORDS, emission_law="tied")[2] == 3
+    assert fields_of(WORDS, emission_law="tied", family="vrnn")[2] == 5
+
+
 def test_an_emission_of_other_data_is_refused_with_the_reason(name, law):
     with pytest.raises(InputError) as caught:
         build(ModelConfig(**SIZES, emission_law=name), DATA[law])
@@ -237,7 +297,7 @@ def test_an_emission_of_other_data_is_refused_with_the_reason(name, law):
 
 
 def test_numbers_that_are_not_whole_have_no_discretised_law():
-    with pytest.raises(InputError, match="whole numbers in a range that their type gives, and these are not"):
+    with pytest.raises(InputError, match="arrays whose type is an integer of 8 or 16 bits"):
         build(ModelConfig(**SIZES, emission_law="logistic-mixture"), Observation("gaussian", 2, mean=(0,), std=(1,)))
 
 
@@ -288,6 +348,11 @@ def test_a_run_of_each_law_of_numbers(name, whole_numbers, run_py, zf, tmp_path)
     if name == "logistic-mixture":
         bits = -test["iw_bound"] * test["num_sequences"] / test["num_steps"] / 2 / np.log(2)
         assert test["bits_per_number"] == pytest.approx(bits)
+        corpus = load_arrays(whole_numbers, ArraySettings())
+        # of so many levels a mass is the density times the width, 1 in the units of the data
+        chosen = subset(len(corpus.test.lengths), 3, 0)
+        density = corpus.marginal_score(chosen) - corpus.observation.log_scale * test["num_steps"] / len(chosen)
+        assert test["marginal"] == pytest.approx(density, abs=1e-3)
         assert test["iw_bound"] < 0  # the logarithm of a probability
         assert f"bits per number at most {bits:.3f}" in out
         assert np.allclose(samples, samples.round(), atol=1e-2)
@@ -296,6 +361,16 @@ def test_a_run_of_each_law_of_numbers(name, whole_numbers, run_py, zf, tmp_path)
     assert type(model.emission) is {"gaussian-mixture": GaussianMixture, "logistic-mixture": LogisticMixture}[name]
     status, out, err = zf("evaluate", folder)
     assert status == 0, err
+
+
+def test_a_run_of_before_there_were_limits_is_read(whole_numbers, run_py, zf, tmp_path):
+    assert run_py(*arrays(whole_numbers, tmp_path / "run"))[0] == 0
+    path = tmp_path / "run" / "observation.json"
+    table = json.loads(path.read_text())
+    assert table.pop("limits") == [-(2**15), 2**15 - 1]
+    path.write_text(json.dumps(table))
+    assert zf_pyro.load(tmp_path / "run").observation.limits == ()
+    assert zf("evaluate", tmp_path / "run")[0] == 0
 
 
 def test_emissions_that_do_not_fit_the_data_on_the_command_line(whole_numbers, run_py, tmp_path):
@@ -346,3 +421,17 @@ def test_an_emission_of_ones_own(whole_numbers, run_py, tmp_path):
     assert type(zf_pyro.load(tmp_path / "run").model.emission) is Laplace
     status, _, err = run_py(*arrays(whole_numbers, tmp_path / "other", "--emission-law", f"{__name__}:SPEECH"))
     assert (status, err.count("\n")) == (2, 1)
+
+
+class Flat(Laplace):
+    """One whose numbers are not one event, so that its laws are of other sequences than the batch's."""
+
+    def forward(self, context):
+        return super().forward(context).base_dist
+
+
+def test_an_emission_of_ones_own_is_tried_before_anything_is_written(whole_numbers, run_py, tmp_path):
+    status, _, err = run_py(*arrays(whole_numbers, tmp_path / "run", "--emission-law", f"{__name__}:Flat"))
+    assert (status, err.count("\n")) == (2, 1)
+    assert "the parts named do not work together" in err
+    assert not (tmp_path / "run").exists()

@@ -181,8 +181,12 @@ class PerceptronConditional(Conditional):
 
     @property
     def row_size(self) -> int:
-        """The parameters of one row's law; 0 where that law makes them itself, some rows at a time."""
-        return layers(self.network)[-1].out_features
+        """The parameters of one row's law; 0 where that law makes them itself, some rows at a time.
+
+        0 also of a subclass with another ``forward``, which may read rows together, or another last layer.
+        """
+        own = type(self).forward is PerceptronConditional.forward
+        return getattr(layers(self.network)[-1], "out_features", 0) if own else 0
 
     def law(self, parameters: Tensor) -> TorchDistribution:
         """The distribution with these parameters, (..., outputs)."""

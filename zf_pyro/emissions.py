@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import hardtanh
 
 from zf_pyro.conditionals import Context, PerceptronConditional, chain, is_plain, is_plain_linear, layers
-from zf_pyro.logistics import LEAST_SCALE, DiscretisedLogistics
+from zf_pyro.logistics import GREATEST_SCALE, LEAST_SCALE, DiscretisedLogistics
 from zf_pyro.softmax import LinearSoftmax, Softmax
 
 
@@ -105,7 +105,8 @@ class LogisticMixture(PerceptronConditional):
         levels: how many values a number may have.
         components: logistics a number.
         hidden: units of the hidden layer; None for a linear map.
-        clamp: means are clamped to [-clamp, clamp], and log-scales to at most clamp; None leaves them free.
+        clamp: means are clamped to [-clamp, clamp], and log-scales to at most clamp; None leaves means free, and
+            log-scales in the range that the width leaves sensible.
         activation: of the hidden layer, `ClippedLeakyReLU()` by default.
     """
 
@@ -133,5 +134,6 @@ class LogisticMixture(PerceptronConditional):
         if self.clamp is not None:
             means, log_scales = hardtanh(means, -self.clamp, self.clamp), log_scales.clamp(max=self.clamp)
         lowest, width = self.get_buffer("lattice").to(parameters.dtype)
-        log_scales = torch.maximum(log_scales, (width.log() + LEAST_SCALE).unsqueeze(-1))
+        least, greatest = ((width.log() + bound).unsqueeze(-1) for bound in (LEAST_SCALE, GREATEST_SCALE))
+        log_scales = log_scales.clamp(least, greatest)
         return DiscretisedLogistics(scores, means, log_scales, lowest, width, self.levels)

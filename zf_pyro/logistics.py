@@ -19,6 +19,9 @@ from torch.nn.functional import logsigmoid
 LEAST_SCALE = -4.0
 """Least sensible log(s / w): a logistic law at a point has all but exp(-27) of its mass there."""
 
+GREATEST_SCALE = 40.0
+"""Greatest sensible log(s / w): far wider than any lattice, and a mass inside is still no zero in single precision."""
+
 
 class DiscretisedLogistics(TorchDistribution):
     """D independent numbers on lattices, each of a mixture of its own: batch shape (..., B), event shape (D,).

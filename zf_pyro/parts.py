@@ -228,7 +228,7 @@ def require_emission(name: str, law: str, *, lattice: bool, embedding: bool) -> 
         return
     wanted = EMISSIONS[name][0]
     check(wanted == law, f"the emission {name} is of {STEPS[wanted]}, and a step of this data is of {STEPS[law]}")
-    reason = "the emission logistic-mixture is of whole numbers in a range that their type gives, and these are not"
+    reason = "the emission logistic-mixture is of 16-bit samples, or of arrays whose type is an integer of 8 or 16 bits"
     check(lattice or name != "logistic-mixture", reason)
     check(embedding or name != "tied", "a model that reads no input has no embedding to tie its emission to")
 
