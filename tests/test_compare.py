@@ -158,10 +158,13 @@ def test_bounds_of_sequences_are_those_that_the_estimate_is_the_mean_of():
     assert single.lengths.tolist() == [5, 2, 3, 3, 1]
     assert (single.elbo <= single.iw_bound).all()
     order = np.array([7, 3, 4, 0, 9])
-    scores = in_order(single, order, 20)
+    details = {"curve_particles": torch.tensor([1, 7]), "effective_sample_size": torch.arange(5.0)}
+    scores = in_order(single, details, order, 20)
     assert scores.indices.tolist() == [0, 3, 4, 7, 9]
     assert scores.elbo.tolist() == single.elbo[[3, 1, 2, 0, 4]].tolist()
     assert scores.lengths.tolist() == [3, 2, 3, 5, 1]
+    assert scores.details["curve_particles"].tolist() == [1, 7]
+    assert scores.details["effective_sample_size"].tolist() == [3, 1, 2, 0, 4]
 
 
 def test_each_score_is_of_the_sequence_at_its_index(shelf):

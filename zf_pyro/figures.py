@@ -127,8 +127,8 @@ def weights_told(test: Figures, sequence: str) -> Iterator[str]:
         yield f"  effective sample size {test['effective_sample_size']:.1f} of {k}, mean over {sequence}s"
     if test.get("pareto_k_above"):
         yield (
-            f"  not to be trusted: of {test['pareto_k_above']:.0%} of the {sequence}s the largest weights have a Pareto "
-            f"k-hat above {UNTRUSTWORTHY}; the bound is loose there, and more particles would raise it"
+            f"  not to be trusted: of {test['pareto_k_above']:.0%} of the {sequence}s the largest weights have a "
+            f"Pareto k-hat above {UNTRUSTWORTHY}; the bound is loose there, and more particles would raise it"
         )
     elif k < LEAST_PARTICLES:
         yield f"  whether the bound is tight is not known: take {LEAST_PARTICLES} particles or more"

@@ -6,7 +6,7 @@ seed, the key of a sequence and the number of a particle: any batch, order or pr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 
 import numpy as np
@@ -18,6 +18,9 @@ from torch.special import ndtri
 NORMAL, UNIFORM = 0, 1
 """Streams of the same key: the draws of z_t, and those of resampling."""
 
+MADE_TOGETHER = 1 << 22
+"""Numbers of a row of steps that are made at a time, unless one step has more: it bounds the memory."""
+
 
 def sequence_key(*parts: Tensor) -> int:
     """The key of a sequence: a hash of its content, in single precision where it is of real numbers."""
@@ -28,20 +31,22 @@ def sequence_key(*parts: Tensor) -> int:
     return int.from_bytes(digest.digest(), "little")
 
 
-def uniforms(seed: int, key: int, number: int, count: int, stream: int = UNIFORM) -> np.ndarray:
-    """Uniform numbers strictly between 0 and 1, (count,), float64.
+def uniforms(seed: int, key: int, number: int, count: int, *, first: int = 0, stream: int = UNIFORM) -> np.ndarray:
+    """Uniform numbers strictly between 0 and 1, (count,), float64: some of an endless row of them.
 
     Args:
         seed: of the evaluation, at least 0.
         key: of the sequence.
         number: of the particle.
-        count: how many; fewer are the first of more.
-        stream: another has other numbers.
+        count: how many.
+        first: the place in the row of the first of them.
+        stream: another has another row.
     """
     # The raw words of a bit generator are promised to stay the same in later versions of NumPy; what its methods make
-    # of them is not.
-    words = Philox(key=words64(seed, key), counter=words64(0, 0, stream, number)).random_raw(count)
-    return ((words >> np.uint64(11)) + 0.5) * 2.0**-53
+    # of them is not. Each value of the counter gives four.
+    block, skipped = divmod(first, 4)
+    words = Philox(key=words64(seed, key), counter=words64(block, 0, stream, number)).random_raw(skipped + count)
+    return ((words[skipped:] >> np.uint64(11)) + 0.5) * 2.0**-53
 
 
 def words64(*numbers: int) -> np.ndarray:
@@ -56,38 +61,38 @@ class KeyedNormals:
         seed: of the evaluation.
         keys: of the B sequences.
         particles: the numbers of the K particles.
-        num_steps: T; numbers of this many steps are made at a time.
+        num_steps: T.
     """
 
     def __init__(self, seed: int, keys: Sequence[int], particles: Sequence[int], num_steps: int) -> None:
         self.seed, self.keys, self.particles, self.num_steps = seed, keys, particles, num_steps
-        self.size = 0
-        self.step = num_steps
-        self.block = torch.empty(0)
+        self.step = 0
+        self.block: Iterator[Tensor] = iter(())
 
     def __call__(self, like: Tensor) -> Tensor:
         """The numbers of the next step, (K, B, Z), of the type and on the device of `like`.
 
         Raises:
-            ValueError: that is not the shape of `like`, or the programs draw more than one variable a step.
+            ValueError: that is not the shape of `like`, or there were T steps already.
         """
         if like.shape[:-1] != (len(self.particles), len(self.keys)):
             wanted = f"({len(self.particles)}, {len(self.keys)}, Z)"
             raise ValueError(f"a latent variable has the shape {tuple(like.shape)} at a step, not {wanted}")
-        if self.step == self.num_steps:
-            if self.size:
+        numbers = next(self.block, None)
+        if numbers is None:
+            steps = min(self.num_steps - self.step, max(1, MADE_TOGETHER // max(1, like.numel())))
+            if not steps:
                 raise ValueError(f"more than {self.num_steps} draws of z")
-            self.size, self.step = like.shape[-1], 0
-            self.block = self.made().to(like.device, like.dtype)
+            self.block = iter(self.made(steps, like.shape[-1]).to(like.device, like.dtype))
+            numbers = next(self.block)
         self.step += 1
-        return self.block[self.step - 1]
+        return numbers
 
-    def made(self) -> Tensor:
-        """(T, K, B, Z), float64."""
-        count = self.num_steps * self.size
-        drawn = np.empty((len(self.particles), len(self.keys), count))
+    def made(self, steps: int, size: int) -> Tensor:
+        """The numbers of the next steps, (steps, K, B, Z), float64."""
+        drawn = np.empty((len(self.particles), len(self.keys), steps * size))
         for b, key in enumerate(self.keys):
             for k, particle in enumerate(self.particles):
-                drawn[k, b] = uniforms(self.seed, key, particle, count, NORMAL)
-        normals = ndtri(torch.from_numpy(drawn)).unflatten(-1, (self.num_steps, self.size))
-        return normals.movedim(-2, 0).contiguous()
+                first = self.step * size
+                drawn[k, b] = uniforms(self.seed, key, particle, steps * size, first=first, stream=NORMAL)
+        return ndtri(torch.from_numpy(drawn)).unflatten(-1, (steps, size)).movedim(-2, 0).contiguous()
