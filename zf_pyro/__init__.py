@@ -6,6 +6,8 @@ from zf_pyro.data.batch import SequenceBatch
 from zf_pyro.emissions import Bernoulli, Categorical, LogisticMixture, TiedCategorical
 from zf_pyro.encoders import BackwardEncoder, BidirectionalEncoder, Encoder, ForwardEncoder, TargetEncoder
 from zf_pyro.errors import InputError
+from zf_pyro.filtering import estimate_filter_bound, filter_particles
+from zf_pyro.fivo import ZForcingFIVO
 from zf_pyro.flows import CouplingFlow
 from zf_pyro.guides import Guide
 from zf_pyro.importance import ZForcingIWAE
@@ -64,8 +66,11 @@ __all__ = [
     "TiedCategorical",
     "Transition",
     "ZForcingELBO",
+    "ZForcingFIVO",
     "ZForcingIWAE",
     "estimate_bound",
+    "estimate_filter_bound",
+    "filter_particles",
     "importance_weights",
     "load",
     "schedule",
