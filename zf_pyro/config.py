@@ -230,6 +230,9 @@ class EvaluationConfig:
     """K of the importance-weighted bound."""
     eval_sequences: int = 0
     """A seeded subset of the test split of this size; 0 takes all."""
+    particle_filter: bool = False
+    """The particle-filter bound (FIVO) of as many particles beside the others; with the objective fivo it is always
+    there."""
     num_samples: int = 20
     """Sequences drawn from the prior into the run's folder."""
 
@@ -284,6 +287,11 @@ class Config:
         check(path or name not in ("dreg", "fivo"), f"{name} needs the path form; take --form path, or iwae")
         reason = "beta weighs p(u_t | b_t), and the encoder of srnn has seen u_t in d_t; set beta to 0"
         check(parts.family != "srnn" or weights["beta"].peak == 0 or is_own(parts.guide), reason)
+
+    @property
+    def filters(self) -> bool:
+        """Whether the test has the particle-filter bound."""
+        return self.evaluation.particle_filter or self.objective.objective == "fivo"
 
 
 SECTIONS = ("data", "model", "objective", "training", "evaluation")

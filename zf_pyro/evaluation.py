@@ -14,6 +14,7 @@ from zf_pyro.config import Config
 from zf_pyro.data.batch import SequenceBatch
 from zf_pyro.data.corpus import Corpus, Observation
 from zf_pyro.data.loader import ordered_batches, subset
+from zf_pyro.filtering import FilterBound, estimate_filter_bound
 from zf_pyro.guides import Guide
 from zf_pyro.model import StochasticRNN
 from zf_pyro.progress import progress
@@ -25,11 +26,15 @@ EVALUATION_BATCH = 64
 def evaluate(model: StochasticRNN, guide: Guide, config: Config, corpus: Corpus) -> dict[str, float | int]:
     """Score the test split, or its seeded subset, by the configuration's protocol."""
     chosen = subset(len(corpus.test.lengths), config.evaluation.eval_sequences, config.data.split_seed)
-    batches = shown(ordered_batches(corpus.test, chosen, EVALUATION_BATCH), len(chosen), corpus.observation.sequence)
-    bound = estimate_bound(
-        model, guide, batches, config.evaluation.num_particles, seed=config.seed, form=config.training.form
-    )
-    return figures(bound, corpus, chosen, discretised=config.model.is_discretised)
+    num_particles, seed = config.evaluation.num_particles, config.seed
+
+    def batches() -> Iterator[SequenceBatch]:
+        ordered = ordered_batches(corpus.test, chosen, EVALUATION_BATCH)
+        return shown(ordered, len(chosen), corpus.observation.sequence)
+
+    bound = estimate_bound(model, guide, batches(), num_particles, seed=seed, form=config.training.form)
+    filtered = estimate_filter_bound(model, guide, batches(), num_particles, seed=seed) if config.filters else None
+    return figures(bound, filtered, corpus, chosen, discretised=config.model.is_discretised)
 
 
 def shown(batches: Iterator[SequenceBatch], total: int, unit: str) -> Iterator[SequenceBatch]:
@@ -40,36 +45,46 @@ def shown(batches: Iterator[SequenceBatch], total: int, unit: str) -> Iterator[S
             bar.update(batch.num_sequences)
 
 
-def figures(bound: Bound, corpus: Corpus, chosen: np.ndarray, *, discretised: bool = False) -> dict[str, float | int]:
-    """A bound over the chosen test sequences in all its units, beside the score of independent steps.
+BOUNDS = {"elbo": "ELBO", "iw_bound": "IW bound", "fivo_bound": "FIVO"}
+"""What the bounds are called, by their names in the results."""
+
+
+def figures(
+    bound: Bound,
+    filtered: FilterBound | None,
+    corpus: Corpus,
+    chosen: np.ndarray,
+    *,
+    discretised: bool = False,
+) -> dict[str, float | int]:
+    """The bounds over the chosen test sequences in all their units, beside the score of independent steps.
 
     Args:
         bound: over them.
+        filtered: the particle-filter bound, where it is asked for.
         corpus: the data set.
         chosen: their places in its test split.
         discretised: whether real numbers were scored as points of a lattice.
     """
     observation, steps = corpus.observation, bound.num_steps / bound.num_sequences
     marginal = (corpus.marginal_mass if discretised else corpus.marginal_score)(chosen)
-    found = {
-        **asdict(bound),
-        "elbo_per_step": bound.elbo / steps,
-        "iw_bound_per_step": bound.iw_bound / steps,
-        "marginal": marginal,
-    }
+    found = {**asdict(bound), **({} if filtered is None else filtered._asdict())}
+    bounds = {name: found[name] for name in BOUNDS if name in found}
+    found |= {f"{name}_per_step": value / steps for name, value in bounds.items()}
+    found["marginal"] = marginal
     if observation.law == "categorical":
         found["perplexity_elbo"] = bound.perplexity(bound.elbo)
         found["perplexity"] = bound.perplexity(bound.iw_bound)
+        if filtered is not None:
+            found["perplexity_fivo"] = bound.perplexity(filtered.fivo_bound)
         found["unigram_perplexity"] = bound.perplexity(marginal)
     if observation.step == "character":
         found["bits_per_character"] = -bound.iw_bound / steps / math.log(2)
     if discretised:
         found[bits_name(observation)] = -bound.iw_bound / steps / observation.size / math.log(2)
     elif observation.law == "gaussian":
-        found["elbo_original"] = bound.elbo - steps * observation.log_scale
-        found["iw_bound_original"] = bound.iw_bound - steps * observation.log_scale
-        found["elbo_original_per_step"] = found["elbo_original"] / steps
-        found["iw_bound_original_per_step"] = found["iw_bound_original"] / steps
+        originals = {f"{name}_original": value - steps * observation.log_scale for name, value in bounds.items()}
+        found |= originals | {f"{name}_per_step": value / steps for name, value in originals.items()}
     return found
 
 
@@ -83,11 +98,13 @@ def told(results: dict[str, Any]) -> Iterator[str]:
     test, sequence, step = results["test"], results["sequence"], results["step"]
     k, n = test["num_particles"], test["num_sequences"]
     yield f"Test, {n:,} {sequence}s, {test['num_steps']:,} {step}s, {k} particles, gamma = 1:"
-    for label, name in (("ELBO", "elbo"), ("IW bound", "iw_bound")):
-        yield (
-            f"  {label:<8}  {test[name]:10.3f} +- {test[name + '_se']:.3f} nats per {sequence}, "
-            f"{test[name + '_per_step']:.4f} per {step}" + (f" (KL {test['kl']:.3f})" if name == "elbo" else "")
-        )
+    remarks = {"elbo": " (KL {kl:.3f})", "fivo_bound": f" ({{resamplings:.1f}} resamplings per {sequence})"}
+    for name in BOUNDS:
+        if name in test:
+            yield (
+                f"  {BOUNDS[name]:<8}  {test[name]:10.3f} +- {test[name + '_se']:.3f} nats per {sequence}, "
+                f"{test[name + '_per_step']:.4f} per {step}" + remarks.get(name, "").format(**test)
+            )
     real = {"elbo_original", "bits_per_sample", "bits_per_number"} & test.keys()
     known = "means and variances" if real else "frequencies"
     yield f"  {step}s drawn independently, with training's {known}: {test['marginal']:.3f} nats per {sequence}"
