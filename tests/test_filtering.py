@@ -39,7 +39,7 @@ from zf_pyro import (
     importance_weights,
 )
 from zf_pyro.bounds import standard_error
-from zf_pyro.filtering import log_estimate
+from zf_pyro.filtering import ParticleFilter, log_estimate
 from zf_pyro.fivo import particle_filtering
 from zf_pyro.noise import Beforehand, noise
 from zf_pyro.parts import FAMILIES
@@ -111,6 +111,11 @@ def test_each_sequence_has_its_own_number(weights, data):
     for b in range(len(uniforms)):
         alone = systematic(weights[:, b : b + 1], uniforms[b : b + 1])
         assert torch.equal(together[:, b : b + 1], alone)
+
+
+def test_a_particle_without_weight_is_never_drawn():
+    weights = torch.tensor([[0.0, 0.5, 0.5, 0.0], [0.0, 0.0, 0.0, 1.0]], dtype=torch.float64).t()
+    assert systematic(weights, torch.zeros(2, dtype=torch.float64)).t().tolist() == [[1, 1, 2, 2], [3, 3, 3, 3]]
 
 
 def test_states_of_any_nest_follow_their_particles():
@@ -455,6 +460,24 @@ def test_its_value_is_the_evaluators_and_its_gradient_that_of_the_particles_whic
         losses.append(objective.loss(model, guide, batch, form="path"))
     slope = sum((gradient * directions[name]).sum().item() for name, gradient in found.items())
     assert slope == pytest.approx((losses[1] - losses[0]) / 2e-5, rel=1e-4)
+
+
+@pytest.mark.parametrize("gamma", [0.4, 0.0])
+def test_annealed_weights_decide_what_is_drawn_anew(gamma):
+    model, guide = tiny_pair()
+    batch = tiny_batch((6, 2, 4))
+    torch.manual_seed(1)
+    loss = ZForcingFIVO(gamma=gamma, num_particles=4, threshold=0.97).loss(model, guide, batch, form="path")
+    kept = {}
+    for weight in (gamma, 1.0):
+        torch.manual_seed(1)
+        law, standard = guide.path_law(batch), Beforehand(6)
+        with torch.no_grad():
+            found = list(ParticleFilter(law, 4, threshold=0.97, gamma=weight, standard=standard).run())
+        kept[weight] = [torch.stack(each, -2) for each in zip(*(m[-3:] for m in found), strict=True)]
+    increments, _, resampled = kept[gamma]
+    assert not torch.equal(resampled, kept[1.0][2])
+    assert -loss == pytest.approx(log_estimate(increments, resampled).sum().item(), rel=1e-12)
 
 
 @pytest.mark.parametrize("family", [family for family in FAMILIES if family != "rnn"])
