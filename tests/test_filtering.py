@@ -1,5 +1,6 @@
 """Particle filters: their resampling, a filter written out, Kalman filters, and the objective."""
 
+import gc
 import math
 import weakref
 
@@ -37,6 +38,7 @@ from zf_pyro import (
     estimate_filter_bound,
     filter_particles,
     importance_weights,
+    recursion,
 )
 from zf_pyro.bounds import standard_error
 from zf_pyro.filtering import ParticleFilter, log_estimate
@@ -512,6 +514,27 @@ def test_the_added_terms_are_means_over_the_particles_as_they_were_drawn(reads):
     torch.manual_seed(1)
     bound = filter_particles(model, guide, batch, 4, threshold=0.9, standard=Beforehand(6)).log_likelihood.sum()
     assert -loss == pytest.approx((bound + 0.3 * terms.auxiliary + 0.7 * terms.backward).item(), rel=1e-11)
+
+
+def test_what_a_filter_drew_dies_with_the_traces(monkeypatch):
+    model, guide = tiny_pair()
+    states = []
+    real = recursion.Steps.__init__
+
+    def remember(steps, *args):
+        real(steps, *args)
+        states.append(weakref.ref(steps))
+
+    monkeypatch.setattr(recursion.Steps, "__init__", remember)
+    gc.collect()
+    gc.disable()
+    try:
+        loss = ZForcingFIVO(0.3, 0.7, num_particles=3)(model, guide)(tiny_batch(), form="path")
+        assert loss.requires_grad
+        assert states
+        assert not [each for each in states if each() is not None]
+    finally:
+        gc.enable()
 
 
 def test_svi_trains_by_it():
