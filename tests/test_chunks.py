@@ -16,6 +16,7 @@ from zf_pyro import (
     LogisticMixture,
     SequenceBatch,
     ZForcingELBO,
+    ZForcingFIVO,
     ZForcingIWAE,
     chunks,
     importance_weights,
@@ -180,6 +181,7 @@ OBJECTIVES = {
     "elbo": lambda: ZForcingELBO(0.3, 0.7, 0.6),
     "iwae": lambda: ZForcingIWAE(0.3, 0.7, 0.6, num_particles=3),
     "dreg": lambda: ZForcingIWAE(0.3, 0.7, 0.6, num_particles=3, doubly=True),
+    "fivo": lambda: ZForcingFIVO(0.3, 0.7, 0.6, num_particles=3, threshold=0.95),
 }
 
 

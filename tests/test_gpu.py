@@ -5,9 +5,9 @@ import torch
 
 from tests.test_training import make_trainer, run, saved_and_read
 from tests.tiny import all_parameters, tiny_batch, tiny_pair
-from zf_pyro import ZForcingELBO, estimate_bound, loops
+from zf_pyro import ZForcingELBO, ZForcingFIVO, estimate_bound, filter_particles, loops
 from zf_pyro.benchmark import measure, report
-from zf_pyro.noise import noise
+from zf_pyro.noise import Beforehand, noise
 from zf_pyro.scopes import local_parameters
 
 pytestmark = [
@@ -62,3 +62,18 @@ def test_both_forms_give_the_same_loss_and_gradients(large, monkeypatch):
     assert loss == pytest.approx(other_loss, rel=1e-10)
     for name, gradient in gradients.items():
         assert torch.allclose(gradient, other_gradients[name], rtol=1e-8, atol=1e-10), name
+
+
+def test_the_particle_filter_trains_and_is_the_evaluators():
+    model, guide = tiny_pair()
+    model, guide, batch = model.cuda(), guide.cuda(), tiny_batch((6, 2, 4)).to("cuda")
+    torch.manual_seed(0)
+    with local_parameters():
+        loss = ZForcingFIVO(num_particles=4, threshold=0.9)(model, guide)(batch, form="path")
+    loss.backward()
+    torch.manual_seed(0)
+    found = filter_particles(model, guide, batch, 4, threshold=0.9, standard=Beforehand(6))
+    assert found.resampled.any()
+    assert -loss.item() == pytest.approx(found.log_likelihood.sum().item(), rel=1e-10)
+    gradients = [p.grad for p in all_parameters(model, guide).values() if p.grad is not None]
+    assert all(gradient.isfinite().all() for gradient in gradients)

@@ -1,6 +1,8 @@
 """Objectives by their names: configurations that fit or do not, and whole runs."""
 
 import json
+import os
+import signal
 import tomllib
 
 import numpy as np
@@ -8,9 +10,10 @@ import pytest
 
 import zf_pyro
 from tests.toy_runs import TINY
-from zf_pyro import InputError, ZForcingIWAE
+from zf_pyro import InputError, ZForcingFIVO, ZForcingIWAE, estimate_filter_bound, experiment
 from zf_pyro.build import build_objective
 from zf_pyro.config import ObjectiveConfig
+from zf_pyro.data.loader import ordered_batches, subset
 from zf_pyro.fields import override
 from zf_pyro.parts import OBJECTIVES
 from zf_pyro.presets import preset
@@ -35,6 +38,9 @@ OPTIONS = {
     "dreg": ["--objective", "dreg"],
     "dreg of vrnn": ["--objective", "dreg", "--family", "vrnn"],
     "iwae of rnn": ["--objective", "iwae", "--family", "rnn"],
+    "fivo": ["--objective", "fivo"],
+    "fivo of srnn": ["--objective", "fivo", "--family", "srnn", "--set", "input_dropout=0.3"],
+    "fivo of dmm": ["--objective", "fivo", "--family", "dmm", "--gamma", "linear:0:1:2"],
 }
 
 
@@ -46,7 +52,9 @@ def test_a_run_under_each_objective(name, bits, run_py, tmp_path):
     records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     updates = [record for record in records if "loss" in record]
     assert all(np.isfinite(list(record.values())).all() for record in updates)
-    assert all(record["elbo"] == pytest.approx(record["reconstruction"] - record["kl"]) for record in updates)
+    gauged = [record for record in updates if "kl" in record]  # all but where gamma is 0
+    assert len(gauged) >= len(updates) - 1
+    assert all(record["elbo"] == pytest.approx(record["reconstruction"] - record["kl"]) for record in gauged)
     assert all(("penalty" in record) == (name in ("free bits", "both")) for record in updates)
     table = tomllib.loads((folder / "config.toml").read_text())["objective"]
     assert table["objective"] == (OPTIONS[name][1] if "--objective" in OPTIONS[name] else "elbo")
@@ -55,7 +63,7 @@ def test_a_run_under_each_objective(name, bits, run_py, tmp_path):
 
 @pytest.mark.parametrize(
     ("objective", "asked", "particles"),
-    [("elbo", 0, 1), ("iwae", 0, 5), ("dreg", 0, 5), ("elbo", 3, 3), ("iwae", 2, 2)],
+    [("elbo", 0, 1), ("iwae", 0, 5), ("dreg", 0, 5), ("fivo", 0, 5), ("elbo", 3, 3), ("iwae", 2, 2)],
 )
 def test_particles_of_each_objective(objective, asked, particles):
     made = build_objective(ObjectiveConfig(objective=objective, train_particles=asked), count=4)
@@ -63,14 +71,17 @@ def test_particles_of_each_objective(objective, asked, particles):
     assert made.count == 4
     assert isinstance(made, ZForcingIWAE) == (objective != "elbo")
     assert getattr(made, "doubly", False) == (objective == "dreg")
+    assert isinstance(made, ZForcingFIVO) == (objective == "fivo")
 
 
 @pytest.mark.parametrize(
     ("values", "reason"),
     [
-        ({"objective": "iwea"}, "objective must be one of elbo, iwae, dreg, not 'iwea'"),
+        ({"objective": "iwea"}, "objective must be one of elbo, iwae, dreg, fivo, not 'iwea'"),
         ({"objective": "iwae", "free_bits": 1.0}, "so free_bits and kl_balance are of the objective elbo"),
         ({"objective": "dreg", "kl_balance": 0.8}, "so free_bits and kl_balance are of the objective elbo"),
+        ({"objective": "fivo", "free_bits": 1.0}, "so free_bits and kl_balance are of the objective elbo"),
+        ({"objective": "fivo", "form": "step"}, "fivo needs the path form; take --form path, or iwae"),
         ({"objective": "dreg", "form": "step"}, "dreg needs the path form; take --form path, or iwae"),
         ({"kl_balance": 1.0}, "kl_balance must be above 0 and below 1"),
         ({"kl_balance": 0.8, "prior": "mixture"}, "free_bits and kl_balance need a Gaussian prior and posterior"),
@@ -86,6 +97,88 @@ def test_what_does_not_fit_is_refused_with_the_reason(values, reason):
         override(preset("arrays", "quick"), values)
     assert reason in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_run_by_the_particle_filter_stopped_and_resumed(bits, run_py, tmp_path, monkeypatch):
+    options = ["--dataset", "arrays", "--data", bits, *TINY, "--objective", "fivo", "--max-steps", 6]
+    assert run_py(*options, "--output", tmp_path / "whole")[0] == 0
+    real = experiment.Trainer.update
+
+    def update(trainer, batch):
+        if trainer.step == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return real(trainer, batch)
+
+    monkeypatch.setattr(experiment.Trainer, "update", update)
+    assert run_py(*options, "--output", tmp_path / "stopped")[0] == 130
+    monkeypatch.undo()
+    assert run_py("--resume", tmp_path / "stopped")[0] == 0
+    for name in ("metrics.jsonl", "results.json"):
+        assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def results_of(path):
+    return json.loads(path.read_text())["test"]
+
+
+def test_the_particle_filter_beside_the_other_bounds(finished, zf):
+    """On text: asked for it is added, and leaves the others as they are."""
+    assert "fivo_bound" not in results_of(finished / "results.json")
+    found = []
+    for options in ([], ["--particle-filter"]):
+        status, out, err = zf("evaluate", finished, "--num-particles", 3, "--device", "cpu", *options)
+        assert status == 0, err
+        assert ("  FIVO      " in out) == bool(options)
+        found.append(results_of(finished / "evaluation-3.json"))
+    plain, more = found
+    added = {"fivo_bound", "fivo_bound_se", "resamplings", "fivo_bound_per_step", "perplexity_fivo"}
+    assert more.keys() - plain.keys() == added
+    assert {name: more[name] for name in plain} == plain
+    assert f"{more['fivo_bound']:10.3f} +- {more['fivo_bound_se']:.3f} nats per sentence" in out
+    assert more["fivo_bound_per_step"] == pytest.approx(more["fivo_bound"] * more["num_sequences"] / more["num_steps"])
+    assert more["perplexity_fivo"] == pytest.approx(np.exp(-more["fivo_bound_per_step"]))
+    run = zf_pyro.load(finished)
+    corpus = experiment.matching_corpus(run.config, finished, lambda line: None)
+    chosen = subset(len(corpus.test.lengths), 10, run.config.data.split_seed)
+    batches = ordered_batches(corpus.test, chosen, 64)
+    bound = estimate_filter_bound(run.model, run.guide, batches, 3, seed=run.config.seed)
+    assert bound._asdict() == {name: more[name] for name in bound._fields}
+
+
+def test_real_numbers_in_their_own_units(run_py, tmp_path):
+    path = tmp_path / "reals.npz"
+    np.savez(path, **{f"a{n}": np.random.default_rng(n).normal(3, 5, (5, 2)) for n in range(30)})
+    options = ["--dataset", "arrays", "--data", path, *TINY, "--set", "particle_filter=true"]
+    status, out, err = run_py(*options, "--output", tmp_path / "run")
+    assert status == 0, err
+    test = results_of(tmp_path / "run" / "results.json")
+    shift = test["iw_bound"] - test["iw_bound_original"]
+    assert test["fivo_bound"] - test["fivo_bound_original"] == pytest.approx(shift, rel=1e-9)
+    assert test["fivo_bound_original_per_step"] == pytest.approx(test["fivo_bound_original"] / 5)
+    assert "  FIVO      " in out
+
+
+@pytest.mark.parametrize("options", [["--objective", "fivo"], ["--set", "particle_filter=true"]], ids=str)
+def test_a_guide_of_another_kind_is_no_proposal(options, bits, run_py, tmp_path, monkeypatch):
+    """It is refused before anything is trained or written."""
+    (tmp_path / "alone.py").write_text(
+        "from zf_pyro import Guide, PriorPosterior\n"
+        "import torch\n"
+        "class Wrapped(torch.nn.Module):\n"
+        "    def __init__(self, model, config, observation):\n"
+        "        super().__init__()\n"
+        "        self.inner = Guide(model, None, PriorPosterior())\n"
+        "    def forward(self, *args, **options):\n"
+        "        return self.inner(*args, **options)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    run = ["--dataset", "arrays", "--data", bits, *TINY, "--guide", "alone:Wrapped", "--output", tmp_path / "run"]
+    status, _, err = run_py(*run, *options)
+    assert status == 2
+    assert err.count("\n") == 1
+    assert "a particle filter draws a step at a time, and needs for it a zf_pyro.Guide made for this model" in err
+    assert not (tmp_path / "run").exists()
 
 
 def test_objectives_are_listed(zf):

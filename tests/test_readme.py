@@ -112,6 +112,8 @@ def test_the_form_of_the_results_is_described():
     described = README.split("### results.json")[1]
     beyond = ["bits_per_character", "elbo_original", "iw_bound_original"]
     beyond += ["elbo_original_per_step", "iw_bound_original_per_step"]
+    beyond += ["fivo_bound", "fivo_bound_se", "fivo_bound_per_step", "resamplings", "perplexity_fivo"]
+    beyond += ["fivo_bound_original", "fivo_bound_original_per_step"]
     for name in [*list(form)[4:9], *form["test"], *beyond]:
         assert re.search(rf"^\|.*`{name}`.*\|.*\|$", described, flags=re.MULTILINE), name
 

@@ -1,11 +1,13 @@
 """Z-Forcing, stochastic recurrent networks trained with a backward-running guide, in Pyro."""
 
-from zf_pyro.bounds import Bound, estimate_bound, log_likelihood
+from zf_pyro.bounds import Bound, estimate_bound, estimate_filter_bound, log_likelihood
 from zf_pyro.conditionals import Conditional, Context, DiagonalGaussian, GaussianMixture
 from zf_pyro.data.batch import SequenceBatch
 from zf_pyro.emissions import Bernoulli, Categorical, LogisticMixture, TiedCategorical
 from zf_pyro.encoders import BackwardEncoder, BidirectionalEncoder, Encoder, ForwardEncoder, TargetEncoder
 from zf_pyro.errors import InputError
+from zf_pyro.filtering import filter_particles
+from zf_pyro.fivo import ZForcingFIVO
 from zf_pyro.flows import CouplingFlow
 from zf_pyro.guides import Guide
 from zf_pyro.importance import ZForcingIWAE
@@ -65,8 +67,11 @@ __all__ = [
     "TiedCategorical",
     "Transition",
     "ZForcingELBO",
+    "ZForcingFIVO",
     "ZForcingIWAE",
     "estimate_bound",
+    "estimate_filter_bound",
+    "filter_particles",
     "importance_weights",
     "load",
     "log_likelihood",

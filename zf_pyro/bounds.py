@@ -1,10 +1,10 @@
-"""Lower bounds on the log-likelihood of sequences, by importance sampling from the guide.
+"""Lower bounds on the log-likelihood of sequences, by importance sampling from the guide or by filtering.
 
     log w_k  = log p(x, z_k) - log q(z_k | x),      z_k ~ q,  k = 1 .. K, each summed over the real steps of a sequence
     ELBO     = mean_k log w_k
     IW bound = log mean_k w_k                       Burda et al., "Importance Weighted Autoencoders", ICLR 2016
 
-Both come from the same K weights, so that ELBO <= IW bound always, and both in expectation stay below log p(x).
+The third is of a particle filter, `zf_pyro.filtering`. The two above come from the same K weights, so that ELBO <= IW bound always, and both in expectation stay below log p(x).
 gamma = 1 and alpha = beta = 0, whatever the weights of training were.
 """
 
@@ -15,12 +15,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from zf_pyro.data.batch import SequenceBatch
+from zf_pyro.errors import InputError
+from zf_pyro.filtering import Filtered, ParticleFilter, require_guide
+from zf_pyro.guides import Guide
+from zf_pyro.keyed import KeyedNormals, keyed_uniforms
 from zf_pyro.model import StochasticRNN
 from zf_pyro.paths import Form
-from zf_pyro.weights import Program, sequence_weights
+from zf_pyro.scopes import evaluating, seeded
+from zf_pyro.tiles import Tile, tiles
+from zf_pyro.weights import Program, require_particles, sequence_weights
 
 
 @dataclass(frozen=True)
@@ -141,6 +148,83 @@ def log_likelihood(
         InputError: `num_particles` is below 1, or there is no sequence.
     """
     return sequence_bounds(model, guide, [batch], num_particles, seed=seed, form=form).iw_bound
+
+
+class FilterBound(NamedTuple):
+    """The particle-filter bound over a set of sequences: means over sequences, in nats per sequence.
+
+    Attributes:
+        fivo_bound: of log Z.
+        fivo_bound_se: its standard error over sequences.
+        resamplings: how often the particles of a sequence were drawn anew.
+    """
+
+    fivo_bound: float
+    fivo_bound_se: float
+    resamplings: float
+
+
+class FilterBounds(NamedTuple):
+    """The particle-filter bounds of single sequences.
+
+    Attributes:
+        fivo_bound: log Z, (N,), float64, in nats per sequence.
+        resamplings: how often the particles of a sequence were drawn anew, (N,), float64.
+    """
+
+    fivo_bound: Tensor
+    resamplings: Tensor
+
+    def over_all(self) -> FilterBound:
+        """The means over sequences."""
+        bound = self.fivo_bound
+        return FilterBound(bound.mean().item(), standard_error(bound), self.resamplings.mean().item())
+
+
+def filter_bounds(
+    model: StochasticRNN, guide: Guide, batches: Iterable[SequenceBatch], num_particles: int, *, seed: int = 0
+) -> FilterBounds:
+    """The particle-filter bound of each sequence of `batches`, in their order, on the CPU.
+
+    Noise and tiles are as of `zf_pyro.weights.sequence_weights`, all K particles of a tile together: batches and their
+    order change nothing.
+
+    Raises:
+        InputError: as `filter_particles`; or there is no sequence.
+    """
+    require_particles(num_particles)
+    require_guide(model, guide)
+    device = next(model.parameters()).device
+    places, found = [], []
+    with seeded(device, seed), evaluating(model, guide):
+        for tile in tiles(batches):
+            filtered = filter_tile(guide, tile._replace(batch=tile.batch.to(device)), num_particles, seed)
+            places += tile.places
+            each = torch.stack([filtered.log_likelihood, filtered.resampled.sum(0).double()])
+            found.append(each[:, : len(tile.places)].cpu())
+    if not found:
+        raise InputError("there is no sequence to evaluate")
+    return FilterBounds(*torch.cat(found, 1)[:, torch.tensor(places).argsort()])
+
+
+def filter_tile(guide: Guide, tile: Tile, num_particles: int, seed: int) -> Filtered:
+    """Filter all sequences of a tile."""
+    steps = tile.batch.num_steps
+    return Filtered.of(
+        ParticleFilter(
+            guide.path_law(tile.batch),
+            num_particles,
+            standard=KeyedNormals(seed, tile.keys, range(num_particles), steps),
+            uniforms=keyed_uniforms(seed, tile.keys, steps).to(tile.batch.mask.device),
+        )
+    )
+
+
+def estimate_filter_bound(
+    model: StochasticRNN, guide: Guide, batches: Iterable[SequenceBatch], num_particles: int, *, seed: int = 0
+) -> FilterBound:
+    """The particle-filter bound over all sequences of `batches`: the means of `filter_bounds`."""
+    return filter_bounds(model, guide, batches, num_particles, seed=seed).over_all()
 
 
 def standard_error(values: Tensor) -> float:

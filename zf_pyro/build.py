@@ -15,6 +15,7 @@ from zf_pyro.data.corpus import Observation
 from zf_pyro.emissions import Bernoulli, Categorical, LogisticMixture, TiedCategorical
 from zf_pyro.encoders import BackwardEncoder, BidirectionalEncoder, Encoder, ForwardEncoder, TargetEncoder
 from zf_pyro.errors import check
+from zf_pyro.fivo import ZForcingFIVO
 from zf_pyro.flows import CouplingFlow
 from zf_pyro.guides import Guide
 from zf_pyro.importance import ZForcingIWAE
@@ -68,6 +69,8 @@ def build_objective(config: ObjectiveConfig, count: int) -> ZForcingELBO:
         if config.particles > 1:
             elbo.max_plate_nesting = 2  # sequences, and particles left of them
         return elbo
+    if config.objective == "fivo":
+        return ZForcingFIVO(**config.weights, count=count, num_particles=config.particles)  # type: ignore[arg-type]
     doubly = config.objective == "dreg"
     return ZForcingIWAE(**config.weights, count=count, num_particles=config.particles, doubly=doubly)
 

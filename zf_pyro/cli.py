@@ -186,6 +186,7 @@ def parts() -> None:
 @click.option("--eval-sequences", metavar="N|all", help="Test sequences to score [default: as the run did].")
 @click.option("--data", type=FOLDER, help="Where the run's data is now, if it has moved.")
 @click.option("--form", type=FORM, help="Of the programs [default: as the run did].")
+@click.option("--particle-filter", is_flag=True, help="Add the particle-filter bound (FIVO).")
 @click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
 def evaluate(
     run: Path,
@@ -193,11 +194,13 @@ def evaluate(
     eval_sequences: str | None,
     data: Path | None,
     form: Form | None,
+    particle_filter: bool,
     device: str,
 ) -> None:
     """Bound the likelihood of RUN's test split with K particles; writes RUN/evaluation-K.json and .npz."""
     prepare_torch()
-    results = evaluate_run(run, num_particles, count_or_all(eval_sequences), device, data, form, click.echo)
+    sequences, filters = count_or_all(eval_sequences), particle_filter or None
+    results = evaluate_run(run, num_particles, sequences, device, data, form, filters, click.echo)
     report(results)
     click.echo(f"Written: {run / evaluation_file(results['test']['num_particles'])}")
 

@@ -130,11 +130,11 @@ class ObjectiveConfig:
     ``cyclic:LOW:HIGH:PERIOD[:RISE]`` (`zf_pyro.schedules`).
     """
 
-    objective: Literal["elbo", "iwae", "dreg"] = "elbo"
-    """The evidence lower bound, the importance-weighted bound, or the same with the guide's gradient doubly
-    reparametrised; each plus the two added terms."""
+    objective: Literal["elbo", "iwae", "dreg", "fivo"] = "elbo"
+    """The evidence lower bound, the importance-weighted bound, the same with the guide's gradient doubly
+    reparametrised, or the particle-filter bound; each plus the two added terms."""
     train_particles: int = 0
-    """Particles a sequence in training; 0 takes 1 for elbo and 5 for iwae and dreg."""
+    """Particles a sequence in training; 0 takes 1 for elbo and 5 for the others."""
     free_bits: float = 0.0
     """Of elbo: a floor under KL_t, in nats a step, below which there is nothing to gain."""
     kl_balance: float = 0.5
@@ -230,6 +230,9 @@ class EvaluationConfig:
     """K of the importance-weighted bound."""
     eval_sequences: int = 0
     """A seeded subset of the test split of this size; 0 takes all."""
+    particle_filter: bool = False
+    """The particle-filter bound (FIVO) of as many particles beside the others; with the objective fivo it is always
+    there."""
     num_samples: int = 20
     """Sequences drawn from the prior into the run's folder."""
 
@@ -280,9 +283,15 @@ class Config:
         reason = "a residual posterior moves with the prior, so kl_balance cannot tell the two apart; set it to 0.5"
         check(self.objective.kl_balance == 0.5 or parts.posterior != "residual", reason)
         path = self.training.form == "path"
-        check(path or self.objective.objective != "dreg", "dreg needs the path form; take --form path, or iwae")
+        name = self.objective.objective
+        check(path or name not in ("dreg", "fivo"), f"{name} needs the path form; take --form path, or iwae")
         reason = "beta weighs p(u_t | b_t), and the encoder of srnn has seen u_t in d_t; set beta to 0"
         check(parts.family != "srnn" or weights["beta"].peak == 0 or is_own(parts.guide), reason)
+
+    @property
+    def filters(self) -> bool:
+        """Whether the test has the particle-filter bound."""
+        return self.evaluation.particle_filter or self.objective.objective == "fivo"
 
 
 SECTIONS = ("data", "model", "objective", "training", "evaluation")

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zf_pyro.bounds import SequenceBounds
+from zf_pyro.bounds import SequenceBounds, filter_bounds
 from zf_pyro.config import Config
 from zf_pyro.data.batch import SequenceBatch
 from zf_pyro.data.corpus import Corpus
@@ -37,19 +37,18 @@ class Evaluation(NamedTuple):
 def evaluate(model: StochasticRNN, guide: Guide, config: Config, corpus: Corpus) -> Evaluation:
     """Score the test split, or its seeded subset, by the configuration's protocol."""
     chosen = subset(len(corpus.test.lengths), config.evaluation.eval_sequences, config.data.split_seed)
+    num_particles, seed = config.evaluation.num_particles, config.seed
     lengths, log_weights, log_ratios = sequence_weights(
-        model,
-        guide,
-        shown("Evaluating", chosen, corpus),
-        config.evaluation.num_particles,
-        seed=config.seed,
-        form=config.training.form,
+        model, guide, shown("Evaluating", chosen, corpus), num_particles, seed=seed, form=config.training.form
     )
     bounds = SequenceBounds.of(lengths, log_weights, log_ratios)
-    details = weight_details(log_weights)
-    divergences = unit_divergences(model, guide, shown("KL by units", chosen, corpus), seed=config.seed)
+    filtered = None
+    if config.filters:
+        filtered = filter_bounds(model, guide, shown("Filtering", chosen, corpus), num_particles, seed=seed)
+    details = weight_details(log_weights) | ({} if filtered is None else filtered._asdict())
+    divergences = unit_divergences(model, guide, shown("KL by units", chosen, corpus), seed=seed)
     found = {
-        **figures(bounds, corpus, chosen, discretised=config.model.is_discretised),
+        **figures(bounds, filtered, corpus, chosen, discretised=config.model.is_discretised),
         **of_weights(details),
         "active_units": active_units(divergences),
     }

@@ -20,6 +20,7 @@ from zf_pyro.errors import InputError
 from zf_pyro.evaluation import evaluate
 from zf_pyro.figures import measure
 from zf_pyro.files import explained, require_writable, write_text
+from zf_pyro.filtering import require_guide
 from zf_pyro.metrics import Metrics, check_metrics, read_metrics, to_json
 from zf_pyro.paths import Form
 from zf_pyro.plots import plot_curves
@@ -91,6 +92,8 @@ def prepare(config: Config, corpus: Corpus) -> Trainer:
     except (RuntimeError, MemoryError, OverflowError) as error:
         raise InputError(f"a model of these sizes cannot be made: {str(error).split(chr(10))[0]}") from error
     trainer = Trainer(model, guide, config, corpus.train, corpus.valid)
+    if config.filters:
+        require_guide(model, guide)
     if config.model.has_own_parts:
         try_out(trainer, config.model, corpus.observation)
     return trainer
@@ -220,6 +223,7 @@ def evaluate_run(
     device: str,
     data: Path | None = None,
     form: Form | None = None,
+    particle_filter: bool | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
     """Score a run's best parameters with K particles, and write evaluation-K.json and evaluation-K.npz.
@@ -231,6 +235,7 @@ def evaluate_run(
         device: as `choose_device` takes it.
         data: where the run's data is now, if not where it was.
         form: of the programs; None takes the run's.
+        particle_filter: whether to add the particle-filter bound; None takes the run's.
         say: is told what a user should know.
 
     Raises:
@@ -238,7 +243,11 @@ def evaluate_run(
             its range.
     """
     run = runs.load(folder)
-    asked = {"num_particles": num_particles, "eval_sequences": eval_sequences}
+    asked: dict[str, Any] = {
+        "num_particles": num_particles,
+        "eval_sequences": eval_sequences,
+        "particle_filter": particle_filter,
+    }
     changes = {name: value for name, value in asked.items() if value is not None}
     config = replace(run.config, evaluation=replace(run.config.evaluation, **changes), device=choose_device(device))
     config = config if form is None else replace(config, training=replace(config.training, form=form))

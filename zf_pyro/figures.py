@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from zf_pyro.bounds import SequenceBounds
+from zf_pyro.bounds import FilterBounds, SequenceBounds
 from zf_pyro.config import Config
 from zf_pyro.data.corpus import Corpus, Observation
 from zf_pyro.diagnostics import LEAST_PARTICLES, UNTRUSTWORTHY, bootstrap_errors
@@ -25,11 +25,23 @@ def measure(config: Config, observation: Observation) -> str:
     return "density" if observation.law == "gaussian" and not config.model.is_discretised else "probability"
 
 
-def figures(bounds: SequenceBounds, corpus: Corpus, chosen: np.ndarray, *, discretised: bool = False) -> Figures:
+BOUNDS = {"elbo": "ELBO", "iw_bound": "IW bound", "fivo_bound": "FIVO"}
+"""What the bounds are called, by their names in the results."""
+
+
+def figures(
+    bounds: SequenceBounds,
+    filtered: FilterBounds | None,
+    corpus: Corpus,
+    chosen: np.ndarray,
+    *,
+    discretised: bool = False,
+) -> Figures:
     """The bounds over the chosen test sequences in all their units, beside the score of independent steps.
 
     Args:
         bounds: of each of them.
+        filtered: the particle-filter bounds, where they are asked for.
         corpus: the data set.
         chosen: their places in its test split.
         discretised: whether real numbers were scored as points of a lattice.
@@ -42,13 +54,16 @@ def figures(bounds: SequenceBounds, corpus: Corpus, chosen: np.ndarray, *, discr
         **asdict(bound),
         "iw_bound_bootstrap_se": errors[0],
         "iw_bound_per_step_se": errors[1],
-        "elbo_per_step": bound.elbo / steps,
-        "iw_bound_per_step": bound.iw_bound / steps,
+        **({} if filtered is None else filtered.over_all()._asdict()),
         "marginal": marginal,
     }
+    of_sequence = {name: found[name] for name in BOUNDS if name in found}
+    found |= {f"{name}_per_step": value / steps for name, value in of_sequence.items()}
     if observation.law == "categorical":
         found["perplexity_elbo"] = bound.perplexity(bound.elbo)
         found["perplexity"] = bound.perplexity(bound.iw_bound)
+        if filtered is not None:
+            found["perplexity_fivo"] = bound.perplexity(found["fivo_bound"])
         found["unigram_perplexity"] = bound.perplexity(marginal)
     if (name := bits_name(observation, discretised=discretised)) is not None:
         numbers = observation.size if discretised else 1
@@ -56,10 +71,8 @@ def figures(bounds: SequenceBounds, corpus: Corpus, chosen: np.ndarray, *, discr
     if discretised:
         return found
     if observation.law == "gaussian":
-        found["elbo_original"] = bound.elbo - steps * observation.log_scale
-        found["iw_bound_original"] = bound.iw_bound - steps * observation.log_scale
-        found["elbo_original_per_step"] = found["elbo_original"] / steps
-        found["iw_bound_original_per_step"] = found["iw_bound_original"] / steps
+        originals = {f"{name}_original": value - steps * observation.log_scale for name, value in of_sequence.items()}
+        found |= originals | {f"{name}_per_step": value / steps for name, value in originals.items()}
     return found
 
 
@@ -90,11 +103,13 @@ def told(results: dict[str, Any]) -> Iterator[str]:
     test, sequence, step = results["test"], results["sequence"], results["step"]
     k, n = test["num_particles"], test["num_sequences"]
     yield f"Test, {n:,} {sequence}s, {test['num_steps']:,} {step}s, {k} particles, gamma = 1:"
-    for label, name in (("ELBO", "elbo"), ("IW bound", "iw_bound")):
-        yield (
-            f"  {label:<8}  {test[name]:10.3f} +- {test[name + '_se']:.3f} nats per {sequence}, "
-            f"{test[name + '_per_step']:.4f} per {step}" + (f" (KL {test['kl']:.3f})" if name == "elbo" else "")
-        )
+    remarks = {"elbo": " (KL {kl:.3f})", "fivo_bound": f" ({{resamplings:.1f}} resamplings per {sequence})"}
+    for name in BOUNDS:
+        if name in test:
+            yield (
+                f"  {BOUNDS[name]:<8}  {test[name]:10.3f} +- {test[name + '_se']:.3f} nats per {sequence}, "
+                f"{test[name + '_per_step']:.4f} per {step}" + remarks.get(name, "").format(**test)
+            )
     yield from weights_told(test, sequence)
     if test["active_units"] is not None:
         yield f"  active units of z: {test['active_units']}, of more than {ACTIVE:g} nats a {step} each"

@@ -162,14 +162,26 @@ class Guide(PyroModule):
     def draw_path(self, batch: SequenceBatch, encoding: Tensor | None) -> Tensor:
         """The path form."""
         with pyro.plate("sequences", batch.num_sequences, dim=-1):
-            states = self.model.path_states(batch)
-            if encoding is None:
-                encoding = self.encode(batch, states.known if self.encoder_reads else None)
-            z = sample_path(PathDistribution(states, self.posterior, batch.mask, Context(encoding=encoding)))
+            law = self.path_law(batch, encoding)
+            z = sample_path(law)
             self.record_terms(
-                batch, encoding, lambda: states.along(z).steps.context(["hidden"])._replace(latent=z.transpose(-2, -3))
+                batch,
+                law.beyond.encoding,
+                lambda: law.states.along(z).steps.context(["hidden"])._replace(latent=z.transpose(-2, -3)),
             )
         return z.transpose(-2, -3)
+
+    def path_law(self, batch: SequenceBatch, encoding: Tensor | None = None) -> PathDistribution:
+        """q(z | x) of a batch as one law; in training its dropout mask is a site, which stands in the caller's plates.
+
+        Args:
+            batch: sequences with targets.
+            encoding: what `encode` returned for this batch, where the caller has it already.
+        """
+        states = self.model.path_states(batch)
+        if encoding is None:
+            encoding = self.encode(batch, states.known if self.encoder_reads else None)
+        return PathDistribution(states, self.posterior, batch.mask, Context(encoding=encoding))
 
     def record_terms(self, batch: SequenceBatch, encoding: Tensor | None, context: Callable[[], Context]) -> None:
         """Leave the auxiliary and the backward term in the trace, in nats per sequence.

@@ -49,6 +49,11 @@ def uniforms(seed: int, key: int, number: int, count: int, *, first: int = 0, st
     return ((words[skipped:] >> np.uint64(11)) + 0.5) * 2.0**-53
 
 
+def keyed_uniforms(seed: int, keys: Sequence[int], num_steps: int) -> Tensor:
+    """A uniform number for each step of B sequences, (T, B), float64, on the CPU."""
+    return torch.from_numpy(np.stack([uniforms(seed, key, 0, num_steps) for key in keys], 1))
+
+
 def words64(*numbers: int) -> np.ndarray:
     """Numbers as 64-bit words; of themselves NumPy would round large ones to real numbers."""
     return np.array(numbers, dtype=np.uint64)

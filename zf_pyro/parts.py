@@ -110,6 +110,7 @@ OBJECTIVES: Mapping[str, str] = {
     "elbo": "evidence lower bound; with free_bits or kl_balance",
     "iwae": "importance-weighted bound of train_particles particles (Burda 2016)",
     "dreg": "the same, the guide's gradient doubly reparametrised (Tucker 2019)",
+    "fivo": "particle-filter bound of train_particles particles, resampling without gradient (Maddison 2017)",
 }
 
 EMISSIONS: Mapping[str, tuple[str, str]] = {

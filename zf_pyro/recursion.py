@@ -166,24 +166,18 @@ class PathStates:
             shape: (..., B).
             standard: where normal numbers come from; None draws those of all steps at once.
         """
-        prior = self.prior if "prior" in conditional.reads else None
-        laws: dict[Conditional, list[TorchDistribution]] = {
-            each: [] for each in (prior, conditional) if each is not None
-        }
-        steps = {each: self.over_steps(each, beyond if each is conditional else Context()) for each in laws}
+        laws_of = StepLaws(self, conditional, beyond, shape, with_prior="prior" in conditional.reads)
+        kept: dict[Conditional, list[TorchDistribution]] = {each: [] for each in laws_of.steps}
         standard = standard or Beforehand(self.embedded.shape[-3])
 
         def choose(context: Context) -> Tensor:
-            for each, kept in laws.items():
-                law = next(steps[each])(context)
-                kept.append(law if law.batch_shape == shape else law.expand(shape))
-                if each is prior:
-                    context = context._replace(prior=kept[-1])
-            return reparametrised(laws[conditional][-1], standard)
+            for each, law in laws_of(context).items():
+                kept[each].append(law)
+            return reparametrised(kept[conditional][-1], standard)
 
         latents, along = self.run(choose, shape)
         value = torch.stack(latents, -3).transpose(-2, -3)
-        self.path = Path.now(value, along, laws)
+        self.path = Path.now(value, along, kept)
         return value
 
     def along(self, value: Tensor) -> Path:
@@ -224,3 +218,32 @@ class PathStates:
             and len(self.tensors) == len(other.tensors)
             and all(p is q and i == j for (p, i), (q, j) in zip(self.tensors, other.tensors, strict=True))
         )
+
+
+class StepLaws:
+    """The laws of z_t given context_t, t = 1 .. T in this order: of a conditional, and of the prior before it.
+
+    Args:
+        states: of the run.
+        conditional: the law of a step; it may read the prior.
+        beyond: what it reads besides the context, for all steps, (..., T, B, size).
+        shape: (..., B), the batch shape that laws are expanded to.
+        with_prior: whether the prior's are made; a conditional that reads the prior needs them.
+    """
+
+    def __init__(
+        self, states: PathStates, conditional: Conditional, beyond: Context, shape: torch.Size, *, with_prior: bool
+    ) -> None:
+        self.prior, self.shape = states.prior, shape
+        wanted = dict.fromkeys((*([self.prior] if with_prior else []), conditional))
+        self.steps = {each: states.over_steps(each, beyond if each is conditional else Context()) for each in wanted}
+
+    def __call__(self, context: Context) -> dict[Conditional, TorchDistribution]:
+        """Those of the next step."""
+        laws: dict[Conditional, TorchDistribution] = {}
+        for each, steps in self.steps.items():
+            law = next(steps)(context)
+            laws[each] = law if law.batch_shape == self.shape else law.expand(self.shape)
+            if each is self.prior:
+                context = context._replace(prior=laws[each])
+        return laws

@@ -55,6 +55,11 @@ class SequenceBatch:
         targets = None if self.targets is None else self.targets.to(device)
         return replace(self, inputs=self.inputs.to(device), targets=targets, mask=self.mask.to(device))
 
+    def part(self, start: int, stop: int) -> SequenceBatch:
+        """The sequences start, .., stop - 1, with the padding that they have here."""
+        targets = None if self.targets is None else self.targets[:, start:stop]
+        return replace(self, inputs=self.inputs[:, start:stop], targets=targets, mask=self.mask[:, start:stop])
+
     def repeat_particles(self, num_particles: int) -> SequenceBatch:
         """K copies of every sequence, as a batch of K B sequences: particle k of sequence b is number k B + b.
 
