@@ -40,7 +40,7 @@ from zf_pyro import (
     importance_weights,
     recursion,
 )
-from zf_pyro.bounds import standard_error
+from zf_pyro.bounds import filter_bounds, standard_error
 from zf_pyro.filtering import ParticleFilter, log_estimate
 from zf_pyro.fivo import particle_filtering
 from zf_pyro.noise import Beforehand, noise
@@ -310,11 +310,25 @@ def test_the_bound_of_a_set_of_batches_comes_from_its_seed():
     first, again, other = (estimate_filter_bound(model, guide, batches, 5, seed=seed) for seed in (1, 1, 2))
     assert first == again != other
     assert torch.equal(before, torch.get_rng_state())
-    torch.manual_seed(1)
-    found = [filter_particles(model, guide, batch, 5) for batch in batches]
-    each = torch.cat([filtered.log_likelihood for filtered in found])
-    times = torch.cat([filtered.resampled.sum(0) for filtered in found]).double().mean().item()
-    assert first == pytest.approx((each.mean().item(), standard_error(each), times))
+    found = filter_bounds(model, guide, batches, 5, seed=1)
+    bound, times = found.fivo_bound, found.resamplings
+    assert bound.shape == times.shape == (5,)
+    assert first == (bound.mean().item(), standard_error(bound), times.mean().item())
+
+
+def test_the_bound_of_a_sequence_does_not_depend_on_its_batch():
+    """Of sizes that are multiples of four no bit changes (`zf_pyro.tiles`)."""
+    model, guide = tiny_pair(dtype=torch.float32, embedding_size=8, hidden_size=16, latent_size=4, mlp_size=12)
+    lengths = torch.randint(1, 12, (40,)).tolist()
+    words = [torch.randint(4, 20, (n,)) for n in lengths]
+    whole = filter_bounds(model, guide, [padded(words, 12)], 8)
+    assert whole.resamplings.any()
+    order = torch.randperm(40).tolist()
+    mixed = [padded([words[i] for i in order[b : b + 7]], 12) for b in range(0, 40, 7)]
+    for found, expected in zip(filter_bounds(model, guide, mixed, 8), whole, strict=True):
+        assert torch.equal(found, expected[order])
+    plain = filter_particles(model, guide, padded(words, 12), 8).log_likelihood
+    assert (whole.fivo_bound - plain).mean().abs() < 4 * standard_error(whole.fivo_bound - plain)
 
 
 # Against the exact likelihood.

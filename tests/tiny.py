@@ -17,7 +17,7 @@ def tiny_pair(
 ) -> tuple[StochasticRNN, Guide]:
     """A text model of a few hundred parameters and its guide, larger weights than at initialisation."""
     torch.manual_seed(seed)
-    config = ModelConfig(**SIZES, input_dropout=input_dropout, **options)  # type: ignore[arg-type]
+    config = ModelConfig(**{**SIZES, **options}, input_dropout=input_dropout)  # type: ignore[arg-type]
     model, guide = build(config, Observation("categorical", VOCABULARY))
     for module in (model.to(dtype), guide.to(dtype)):
         for parameter in module.parameters():

@@ -4,8 +4,9 @@
     ELBO     = mean_k log w_k
     IW bound = log mean_k w_k                       Burda et al., "Importance Weighted Autoencoders", ICLR 2016
 
-The third is of a particle filter, `zf_pyro.filtering`. The two above come from the same K weights, so that ELBO <= IW bound always, and both in expectation stay below log p(x).
-gamma = 1 and alpha = beta = 0, whatever the weights of training were.
+The two come from the same K weights, so that ELBO <= IW bound always. A third, FIVO, is of a particle filter
+(`zf_pyro.filtering`). All stay below log p(x) in expectation. gamma = 1 and alpha = beta = 0, whatever the weights of
+training were.
 """
 
 from __future__ import annotations
