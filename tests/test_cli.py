@@ -32,8 +32,8 @@ def test_a_run_from_beginning_to_end(finished):
     ]
     assert list(results["test"]) == [
         *("num_sequences", "num_steps", "elbo", "elbo_se", "iw_bound", "iw_bound_se", "num_particles", "kl"),
-        *("elbo_per_step", "iw_bound_per_step", "marginal", "perplexity_elbo", "perplexity", "unigram_perplexity"),
-        "active_units",
+        *("iw_bound_bootstrap_se", "iw_bound_per_step_se", "marginal", "elbo_per_step", "iw_bound_per_step"),
+        *("perplexity_elbo", "perplexity", "unigram_perplexity", "curve", "effective_sample_size", "active_units"),
     ]
     assert results["steps"] == 8
     assert results["test"]["num_sequences"] == 10
