@@ -30,7 +30,7 @@ def test_two_commands_set_everything_up():
     commands = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("python3 -m venv ")]
     assert len(commands) == 2
     assert commands[0].endswith("run.py --dataset imdb")
-    assert commands[1].endswith("-m pytest")
+    assert commands[1].endswith("-m pytest -n 2 --dist loadfile")
 
 
 @pytest.mark.parametrize("code", blocks("python"))
