@@ -30,6 +30,7 @@ from tests.sounds import (
 )
 from tests.toy_runs import SIZES, set_all
 from zf_pyro import analysis, experiment, runs
+from zf_pyro.cli import exit_with, train
 from zf_pyro.data.datasets import open_data
 from zf_pyro.data.speech.waveforms import Waveforms
 from zf_pyro.data.splits import SPLITS
@@ -210,9 +211,8 @@ def test_an_observation_comes_back_or_is_refused(run_py, zf, sources, tmp_path):
     assert runs.read_observation(path).log_scale == 0
 
 
-@pytest.mark.usefixtures("without_pictures")
-def test_a_reading_process_that_is_killed_ends_the_run_with_one_line(run_py, sources, tmp_path, monkeypatch):
-    options = ["--dataset", *sources["audio"], *TINY, "--max-steps", 12, "--set", "num_workers=1"]
+def main_with_a_reader_that_is_killed():
+    """`run.py` whose reading process kills itself at its third batch."""
     real, asked = Waveforms.batch, []
 
     def batch(split, indices):
@@ -221,10 +221,18 @@ def test_a_reading_process_that_is_killed_ends_the_run_with_one_line(run_py, sou
             os.kill(os.getpid(), signal.SIGKILL)
         return real(split, indices)
 
-    monkeypatch.setattr(Waveforms, "batch", batch)
-    status, _, error = run_py(*options, "--output", tmp_path / "run")
-    assert status == 2
-    told = error.splitlines()[-1]
+    Waveforms.batch = batch
+    exit_with(train)
+
+
+def test_a_reading_process_that_is_killed_ends_the_run_with_one_line(sources, tmp_path):
+    """In a process of its own: PyTorch raises where a signal finds the program, whatever it is doing."""
+    options = ["--dataset", *sources["audio"], *TINY, "--max-steps", 12, "--set", "num_workers=1"]
+    code = f"from {__name__} import main_with_a_reader_that_is_killed as main; main()"
+    command = [sys.executable, "-c", code, *map(str, options), "--output", str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 2, done.stderr
+    told = done.stderr.splitlines()[-1]
     assert told.startswith("error: DataLoader worker (pid")
     assert told.endswith(f"Set num_workers = 0 in {tmp_path / 'run' / 'config.toml'} and go on by --resume")
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -139,7 +140,8 @@ def complete(
     config: Config, corpus: Corpus, trainer: Trainer, folder: Path, metrics_size: int, say: Callable[[str], None]
 ) -> dict[str, Any]:
     """Train to the end, test the best parameters, and write the results."""
-    fit(trainer, folder, metrics_size)
+    with living_workers(folder):
+        fit(trainer, folder, metrics_size)
     if trainer.skipped:
         say(f"Left out {trainer.skipped} updates whose loss or gradient was not finite")
     if trainer.best is None:
@@ -197,17 +199,28 @@ def fit(trainer: Trainer, folder: Path, metrics_size: int) -> None:
             if not trainer.validation_due():  # else a validation was saved, or is missing and has to come first
                 save()
             raise
-        except RuntimeError as error:
-            if not str(error).startswith("DataLoader worker"):
-                raise
-            reason = str(error).split(". ")[0].rstrip(".")
-            raise InputError(
-                f"{reason}; is there memory enough? Set num_workers = 0 in {folder / runs.CONFIG} and go on by --resume"
-            ) from error
         finally:
             metrics.close()
     if not finished:
         raise Interrupted
+
+
+@contextmanager
+def living_workers(folder: Path) -> Iterator[None]:
+    """Whatever is going on inside when PyTorch notices that a reading process was killed, it is said in one line.
+
+    Raises:
+        InputError: one was.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        reason = str(error).split(". ")[0].rstrip(".")
+        raise InputError(
+            f"{reason}; is there memory enough? Set num_workers = 0 in {folder / runs.CONFIG} and go on by --resume"
+        ) from error
 
 
 SHOWN = {"ELBO": "elbo", "KL": "kl", "aux": "auxiliary"}
