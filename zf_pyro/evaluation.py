@@ -13,7 +13,7 @@ from zf_pyro.bounds import Bound, SequenceBounds, sequence_bounds
 from zf_pyro.config import Config
 from zf_pyro.data.batch import SequenceBatch
 from zf_pyro.data.corpus import Corpus, Observation
-from zf_pyro.data.loader import by_length, ordered_batches, subset
+from zf_pyro.data.loader import Split, by_length, ordered_batches, subset
 from zf_pyro.guides import Guide
 from zf_pyro.latents import ACTIVE, active_units, unit_divergences
 from zf_pyro.model import StochasticRNN
@@ -37,22 +37,23 @@ def evaluate(model: StochasticRNN, guide: Guide, config: Config, corpus: Corpus)
     bounds = sequence_bounds(
         model,
         guide,
-        shown("Evaluating", chosen, corpus),
+        shown("Evaluating", corpus.test, chosen, corpus.observation),
         config.evaluation.num_particles,
         seed=config.seed,
         form=config.training.form,
     )
     discretised = config.model.is_discretised
-    divergences = unit_divergences(model, guide, shown("KL by units", chosen, corpus), seed=config.seed)
+    again = shown("KL by units", corpus.test, chosen, corpus.observation)
+    divergences = unit_divergences(model, guide, again, seed=config.seed)
     units = active_units(divergences)
     found = {**figures(bounds.over_all(), corpus, chosen, discretised=discretised), "active_units": units}
     return Evaluation(found, in_order(bounds, by_length(corpus.test, chosen), len(corpus.test.lengths)))
 
 
-def shown(what: str, chosen: np.ndarray, corpus: Corpus) -> Iterator[SequenceBatch]:
-    """The chosen test sequences in batches, with a progress bar over them."""
-    with progress(total=len(chosen), desc=what, unit=corpus.observation.sequence) as bar:
-        for batch in ordered_batches(corpus.test, chosen, EVALUATION_BATCH):
+def shown(what: str, split: Split, chosen: np.ndarray, observation: Observation) -> Iterator[SequenceBatch]:
+    """The chosen sequences of a split in batches, with a progress bar over them."""
+    with progress(total=len(chosen), desc=what, unit=observation.sequence) as bar:
+        for batch in ordered_batches(split, chosen, EVALUATION_BATCH):
             yield batch
             bar.update(batch.num_sequences)
 
