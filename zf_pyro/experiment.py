@@ -238,7 +238,7 @@ def evaluate_run(
     """
     run = loaded(folder, num_particles, eval_sequences, device)
     config = run.config if form is None else replace(run.config, training=replace(run.config.training, form=form))
-    corpus = test_corpus(config, folder, data, say)
+    corpus = corpus_at(config, folder, data, say)
     output = folder / evaluation_file(config.evaluation.num_particles)
     require_writable(folder)
     test = evaluate(run.model, run.guide, config, corpus)
@@ -269,7 +269,7 @@ def loaded(folder: Path, num_particles: int | None, eval_sequences: int | None, 
     return run._replace(model=run.model.to(found), guide=run.guide.to(found), config=config)
 
 
-def test_corpus(config: Config, folder: Path, data: Path | None, say: Callable[[str], None]) -> Corpus:
+def corpus_at(config: Config, folder: Path, data: Path | None, say: Callable[[str], None]) -> Corpus:
     """The data of a run, where it is now, if not where it was; as `matching_corpus`."""
     return matching_corpus(config if data is None else replace(config, source=str(data.absolute())), folder, say)
 

@@ -9,7 +9,7 @@ import click
 from zf_pyro import runs
 from zf_pyro.errors import check
 from zf_pyro.evaluation import shown
-from zf_pyro.experiment import identity, loaded, test_corpus
+from zf_pyro.experiment import corpus_at, identity, loaded
 from zf_pyro.files import explained, require_free, require_writable, write_text
 from zf_pyro.guides import Guide
 from zf_pyro.inspection import encode as encoding
@@ -85,7 +85,7 @@ def latents(run: Path, num_particles: int | None, eval_sequences: str | None, da
     found = loaded(run, num_particles, count_or_all(eval_sequences), device)
     check(found.config.model.family != "rnn", "the family rnn has no latent variable")
     require_writable(run)
-    corpus = test_corpus(found.config, run, data, click.echo)
+    corpus = corpus_at(found.config, run, data, click.echo)
     results = {**identity(found.config, corpus), "latents": figures(usage_of(found, corpus))}
     for line in told(results):
         click.echo(line)

@@ -2,9 +2,9 @@
 
     mean_t  = E q(z_t | z_1 .. z_{t-1} = mean_1 .. mean_{t-1}, x),     scale_t its standard deviations
 
-Of a Gaussian posterior, this path of means needs no draws. Where the law's mean is affine in z_1 .. z_{t-1}, mean_t is also
-the mean of q(z_t | x), as in a Kalman smoother; else it need not be. scale_t leaves out what the past may vary. Of another
-posterior mean and deviation are those of q(z_t | x), over some drawn paths.
+Of a Gaussian posterior, this path of means needs no draws. Where the law's mean is affine in z_1 .. z_{t-1}, mean_t is
+also the mean of q(z_t | x), as of a Kalman smoother; else it need not be. scale_t leaves out how the past may vary. Of
+another posterior mean and deviation are those of q(z_t | x), over some drawn paths.
 """
 
 from __future__ import annotations
@@ -86,15 +86,14 @@ def encode(guide: Guide, batches: Iterable[SequenceBatch], *, seed: int = 0) -> 
             batch = tile.batch.to(device)
             encoding = guide.encode(batch)
             try:
-                mean, scale = path_of_means(guide, batch, encoding) if exact else (None, None)
+                mean, scale = path_of_means(guide, batch, encoding)
             except NotGaussian:
                 exact = False
-            if not exact:
                 mean, scale = mean_of_paths(guide, tile._replace(batch=batch), encoding, seed)
             for b, place in enumerate(tile.places):
-                steps = batch.lengths[b]
-                parts = (None if each is None else each[:steps, b].cpu() for each in (mean, scale, encoding))
-                found[place] = Encoded(*parts)
+                here = slice(int(batch.lengths[b])), b
+                states = None if encoding is None else encoding[here].cpu()
+                found[place] = Encoded(mean[here].cpu(), scale[here].cpu(), states)
     return [found[place] for place in sorted(found)], exact
 
 
@@ -137,7 +136,7 @@ def write_encoded(path: Path, names: list[str], found: list[Encoded], about: str
     Raises:
         InputError: the file cannot be written, or the encoder's states are asked for, and there is no encoder.
     """
-    arrays = {
+    arrays: dict[str, Any] = {
         "names": np.array(names),
         "lengths": np.array([len(each.mean) for each in found]),
         "about": np.array(about),

@@ -14,8 +14,9 @@ prior are the same. What z_t adds is bounded by the divergence: over the same po
 
     mean KL_t = I(z_t; x | z_1 .. z_{t-1}, x_1 .. x_{t-1}) + mean KL( q(z_t | z_1 .. z_{t-1}, x_1 .. x_{t-1}) || p_t )
 
-where the last q is the guide's law averaged over all sequences with the same past. It is the decomposition of Hoffman and
-Johnson, given the past; its last term is at least 0 and cannot be estimated, since pasts do not come twice, but at t = 1.
+where the last q is the guide's law averaged over all sequences with the same past. It is the decomposition of Hoffman
+and Johnson, given the past. So KL_t is an upper bound on what z_t adds; how far above is not known but at t = 1, since
+pasts do not come twice.
 """
 
 from __future__ import annotations
@@ -44,11 +45,12 @@ STEPS = 100
 
 
 class Information(NamedTuple):
-    """Bounds on I(x; z_1 .. z_t), t = 1 .. T, each (T,), float64, in nats."""
+    """Bounds on I(x; z_1 .. z_t), t = 1 .. T, each (T,), float64, in nats; `error` is the standard error of `lower`."""
 
     num_sequences: int
     lower: Tensor
     upper: Tensor
+    error: Tensor
 
 
 def chosen_for(lengths: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, int]:
@@ -111,7 +113,7 @@ def bounds_of(scores: Tensor) -> Information:
     others = scores.masked_fill(torch.eye(count, dtype=torch.bool), -math.inf)
     lower = own - (scores.logsumexp(-1) - math.log(count))
     upper = own - (others.logsumexp(-1) - math.log(count - 1))
-    return Information(count, lower.mean(-1), upper.mean(-1))
+    return Information(count, lower.mean(-1), upper.mean(-1), lower.std(-1) / math.sqrt(count))
 
 
 def told_steps(num_steps: int) -> Sequence[int]:

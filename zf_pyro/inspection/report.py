@@ -31,7 +31,7 @@ def told(results: dict[str, Any]) -> Iterator[str]:
     yield from told_units(found, step)
     yield from told_by_steps(found, step)
     yield f"When z is drawn from the prior instead of the posterior, nats a {sequence}:"
-    rows = [("", "posterior", "prior", "loss", "+-")]
+    rows: list[tuple[str, ...]] = [("", "posterior", "prior", "loss", "+-")]
     for label, name in (("reconstruction", "reconstruction"), ("IW bound", "iw_bound")):
         keys = (name, f"{name}_by_prior", f"{name}_loss", f"{name}_loss_se")
         rows.append((f"  {label}", *(number(found[key], 3) for key in keys)))
@@ -56,15 +56,15 @@ def told_by_steps(found: dict[str, Any], step: str) -> Iterator[str]:
         yield "  KL by steps, I(x; z): -, since model or guide is a program of one's own"
         return
     info = found["information"]
-    lower, upper = (info[name] if info else [] for name in ("lower", "upper"))
+    curves = [info[name] if info else [] for name in ("lower", "error", "upper")]
     count = info["num_sequences"] if info else 0
     yield (
         f"By {step}s, nats: KL_t bounds from above what z_t adds on x to what x_1 .. x_(t-1) and z_1 .. z_(t-1) say; "
         f"I(x; z_1 .. z_t) is between its bounds, the lower one at most log {count} = {number(log(count), 3)}"
     )
-    rows = [(f"  {step}", "sequences", "KL_t", "I at least", "I at most")]
+    rows: list[tuple[str, ...]] = [(f"  {step}", "sequences", "KL_t", "I at least", "+-", "I at most")]
     for t in told_steps(len(found["kl_by_step"])):
-        known = [number(values[t - 1] if t <= len(values) else None, 4) for values in (lower, upper)]
+        known = [number(values[t - 1] if t <= len(values) else None, 4) for values in curves]
         rows.append((f"  {t}", f"{found['sequences_by_step'][t - 1]:,}", number(found["kl_by_step"][t - 1], 4), *known))
     yield from aligned(rows)
 

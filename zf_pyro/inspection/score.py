@@ -105,9 +105,10 @@ def told(scored: Scored, run: LoadedRun, path: Path) -> Iterator[str]:
     observation, bounds = run.observation, scored.bounds
     what = measure(run.config, observation)
     units = f"of a {what} of numbers normalised by the run" if what == "density" else f"of a {what}"
+    steps = int(bounds.lengths.sum())
     yield (
-        f"{path}: {len(scored.names):,} {observation.sequence}s, {int(bounds.lengths.sum()):,} {observation.step}s; the "
-        f"parameters of the best validation, K = {bounds.num_particles}, gamma = 1, seed {run.config.seed}"
+        f"{path}: {len(scored.names):,} {observation.sequence}s, {steps:,} {observation.step}s; the parameters of the "
+        f"best validation, K = {bounds.num_particles}, gamma = 1, seed {run.config.seed}"
     )
     yield (
         f"ELBO: mean of K log-weights; IW bound: log of the mean of the K weights; in expectation both are below the "

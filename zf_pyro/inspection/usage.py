@@ -7,8 +7,8 @@ loss       of likelihood, where z is drawn from the prior instead of the posteri
     E_q log p(x | z) - E_p log p(x | z)     of the reconstruction
     IW bound by q    - IW bound by p        of the bound
 
-Both p(z_t | context_t) and q are run along the observed x_1 .. x_{t-1}. Where the bounds by q and by p are the same, the
-posterior has found nothing that the prior does not give; the model may use z as noise all the same.
+Both p(z_t | context_t) and q are run along the observed x_1 .. x_{t-1}. Where the bounds by q and by p are the same,
+the posterior has found nothing that the prior does not give; the model may use z as noise all the same.
 """
 
 from __future__ import annotations
@@ -127,11 +127,12 @@ def figures(usage: Usage) -> dict[str, Any]:
 
 def as_table(found: Information) -> dict[str, Any]:
     """The bounds on the information, in nats, t = 1 .. T."""
-    return {"num_sequences": found.num_sequences, "lower": found.lower.tolist(), "upper": found.upper.tolist()}
+    curves = {name: getattr(found, name).tolist() for name in ("lower", "upper", "error")}
+    return {"num_sequences": found.num_sequences, **curves}
 
 
 def losses(posterior: SequenceBounds, prior: SequenceBounds | None) -> dict[str, float | None]:
-    """Reconstruction and bound by posterior and by prior, and what is lost by the prior, with paired standard errors."""
+    """Reconstruction and bound by posterior and by prior, and what is lost by the prior with its standard error."""
     terms = {"reconstruction": lambda bounds: bounds.elbo + bounds.kl, "iw_bound": lambda bounds: bounds.iw_bound}
     found: dict[str, float | None] = {}
     for name, term in terms.items():

@@ -68,4 +68,4 @@ def remarks(
     other = sum(not settings.min_tokens <= len(each.words) <= settings.max_tokens for each in found)
     if other:
         lengths = f"{settings.min_tokens} to {settings.max_tokens}"
-        yield f"{other:,} sentences have other than {lengths} words, and in training there were none of these"
+        yield f"sentences of other than {lengths} words, of which there were none in training: {other:,}"
