@@ -245,15 +245,7 @@ def given_images(path: Path, reading: Reading) -> Given:
     with opened(path) as stream:
         head = stream.read(6)
     if head.startswith((b"PK", b"\x93NUMPY")):
-        is_archive = head.startswith(b"PK")
-        arrays = dict(Npz(path).items()) if is_archive else {"": read_npy(path)}
-        found = {
-            name: as_bits(unfolded(array, rows, pixels), f"{path} {name}", pixels) for name, array in arrays.items()
-        }
-        names = [f"{name}[{i}]" if name else str(i) for name, bits in found.items() for i in range(len(bits))]
-        if not names:
-            raise InputError(f"{path}: holds no array")
-        return Given(names, scanned(np.concatenate(list(found.values()))), [])
+        return given_bits(path, rows, pixels, packed=head.startswith(b"PK"))
     if not head.startswith(b"\0\0"):
         bits = require_pixels(read_amat(path), path, (pixels,))
         return Given([str(number) for number in range(1, len(bits) + 1)], scanned(bits), [])
@@ -262,6 +254,20 @@ def given_images(path: Path, reading: Reading) -> Given:
         raise InputError(f"{path}: images of grey, and the run is of bits that were drawn once; give bits")
     split = as_split(grey, 255, reading.settings, len(SPLITS))
     return Given([str(i) for i in range(len(grey))], split, [_HOW_GIVEN[reading.settings.binarize]])
+
+
+def given_bits(path: Path, rows: int, pixels: int, *, packed: bool) -> Given:
+    """The images of bits of an ``.npz`` file, or of an ``.npy`` file."""
+    arrays = dict(Npz(path).items()) if packed else {"": read_npy(path)}
+    if not arrays:
+        raise InputError(f"{path}: holds no array")
+    names: list[str] = []
+    parts = []
+    for name, array in arrays.items():
+        where = f"{path}, array {name!r}" if packed else str(path)
+        parts.append(as_bits(unfolded(array, rows, pixels), where, pixels))
+        names += [f"{name}[{i}]" if packed else str(i) for i in range(len(array))]
+    return Given(names, scanned(np.concatenate(parts)), [])
 
 
 def unfolded(array: np.ndarray, rows: int, pixels: int) -> np.ndarray:
