@@ -57,11 +57,8 @@ def told_by_steps(found: dict[str, Any], step: str) -> Iterator[str]:
         return
     info = found["information"]
     curves = [info[name] if info else [] for name in ("lower", "error", "upper")]
-    count = info["num_sequences"] if info else 0
-    yield (
-        f"By {step}s, nats: KL_t bounds from above what z_t adds on x to what x_1 .. x_(t-1) and z_1 .. z_(t-1) say; "
-        f"I(x; z_1 .. z_t) is between its bounds, the lower one at most log {count} = {number(log(count), 3)}"
-    )
+    yield f"By {step}s, nats: KL_t, an upper bound on what z_t adds to what x_1 .. x_(t-1) and z_1 .. z_(t-1) say of x;"
+    yield f"  I = I(x; z_1 .. z_t), what the path says of x{limited(info)}"
     rows: list[tuple[str, ...]] = [(f"  {step}", "sequences", "KL_t", "I at least", "+-", "I at most")]
     for t in told_steps(len(found["kl_by_step"])):
         known = [number(values[t - 1] if t <= len(values) else None, 4) for values in curves]
@@ -69,9 +66,12 @@ def told_by_steps(found: dict[str, Any], step: str) -> Iterator[str]:
     yield from aligned(rows)
 
 
-def log(count: int) -> float | None:
-    """The logarithm of a number of sequences; None of none."""
-    return math.log(count) if count else None
+def limited(info: dict[str, Any] | None) -> str:
+    """By how many sequences the information was bounded, and what that cannot exceed."""
+    if info is None:
+        return ": not known of a single sequence"
+    count = info["num_sequences"]
+    return f", by {count} sequences: the lower bound is at most log {count} = {math.log(count):.3f}"
 
 
 def number(value: float | None, digits: int) -> str:
