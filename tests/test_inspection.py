@@ -1,5 +1,6 @@
 """Posterior means, information and losses against exact answers."""
 
+import json
 import math
 
 import numpy as np
@@ -19,8 +20,11 @@ from zf_pyro import Conditional, Encoder, Guide, PriorPosterior, SequenceBatch
 from zf_pyro.bounds import sequence_bounds
 from zf_pyro.inspection.encode import PATHS, encode, mean_of_paths, protocol, write_encoded
 from zf_pyro.inspection.information import SEQUENCES, STEPS, bounds_of, chosen_for, cross_scores, information
+from zf_pyro.inspection.picture import plot_usage
+from zf_pyro.inspection.report import told
 from zf_pyro.inspection.usage import losses
 from zf_pyro.latents import step_divergences, step_ratios, step_sums
+from zf_pyro.metrics import to_json
 from zf_pyro.scopes import evaluating, local_parameters
 from zf_pyro.tiles import tiles
 
@@ -252,6 +256,27 @@ def test_ratios_average_to_the_closed_form():
     assert torch.equal(drawn.counts, exact.counts)
     assert drawn.by_step.tolist() == pytest.approx(exact.by_step.tolist(), abs=0.2)
     assert drawn.by_unit.item() == pytest.approx(exact.by_unit.sum().item(), abs=0.1)
+
+
+def test_figures_that_are_not_finite_are_written_and_drawn(tmp_path):
+    known = {"num_sequences": 2, "num_steps": 2, "num_particles": 1, "kl": 0.1, "kl_per_step": 0.1}
+    bounds = {"num_sequences": 2, "lower": [0.1], "upper": [math.inf], "error": [0.0]}
+    lost = {
+        f"{name}{end}": None for name in ("reconstruction", "iw_bound") for end in ("_by_prior", "_loss", "_loss_se")
+    }
+    for by_step, by_unit, info in (
+        ([math.inf, math.nan], [math.inf, 1.0], bounds),
+        ([0.1, 0.2], None, None),
+        (None, None, None),
+    ):
+        found = {**known, **lost, "reconstruction": 1.0, "iw_bound": 1.0, "information": info, "active_units": None}
+        found |= {"kl_by_step": by_step, "kl_by_unit": by_unit, "sequences_by_step": [1, 1]}
+        results = {"sequence": "sentence", "step": "token", "latents": found}
+        plot_usage(results, tmp_path / "x.png")
+        assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
+        lines = list(told(results))
+        assert any("inf" in line for line in lines) == (info is not None)
+        assert json.loads(to_json(results))["latents"]["kl_by_step"] == (by_step if info is None else [None, None])
 
 
 def test_a_guide_that_is_the_prior_loses_nothing():
