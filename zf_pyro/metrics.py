@@ -15,7 +15,7 @@ METRICS = "metrics.jsonl"
 
 
 def to_json(table: dict[str, Any], indent: int | None = None) -> str:
-    """A table, perhaps of tables and lists, as JSON; a number that is not finite becomes null, as JSON knows no other."""
+    """A table, perhaps of tables and lists, as JSON; what is not finite becomes null, since JSON has no word for it."""
 
     def finite(value: Any) -> Any:
         if isinstance(value, dict):

@@ -49,7 +49,7 @@ def draw_steps(axes: Axes, values: list[float] | None, step: str) -> None:
 
 def draw_units(axes: Axes, values: list[float] | None, step: str) -> None:
     """KL of each unit, the greatest first."""
-    axes.set(title="KL(q || p) by units of z, sorted", xlabel="unit", ylabel=f"nats a {step}")
+    axes.set(title="KL(q || p) by units of z, sorted", xlabel="unit", ylabel=f"nats per {step}")
     if values is None:
         say_unknown(axes)
         return

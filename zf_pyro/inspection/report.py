@@ -27,10 +27,10 @@ def told(results: dict[str, Any]) -> Iterator[str]:
         f"Latent variable, {found['num_sequences']:,} {sequence}s of the test split, {found['num_steps']:,} {step}s, "
         f"{found['num_particles']} particles:"
     )
-    yield f"  KL {found['kl']:.3f} nats a {sequence}, {found['kl_per_step']:.4f} a {step}"
+    yield f"  KL {found['kl']:.3f} nats per {sequence}, {found['kl_per_step']:.4f} per {step}"
     yield from told_units(found, step)
     yield from told_by_steps(found, step)
-    yield f"When z is drawn from the prior instead of the posterior, nats a {sequence}:"
+    yield f"When z is drawn from the prior instead of the posterior, nats per {sequence}:"
     rows: list[tuple[str, ...]] = [("", "posterior", "prior", "loss", "+-")]
     for label, name in (("reconstruction", "reconstruction"), ("IW bound", "iw_bound")):
         keys = (name, f"{name}_by_prior", f"{name}_loss", f"{name}_loss_se")
@@ -45,7 +45,7 @@ def told_units(found: dict[str, Any], step: str) -> Iterator[str]:
         return
     units = np.array(found["kl_by_unit"])
     active = number(found["active_units"], 0)
-    yield f"  active units: {active} of {len(units)}, of more than {ACTIVE:g} nats a {step} each; the greatest:"
+    yield f"  active units: {active} of {len(units)}, of more than {ACTIVE:g} nats per {step} each; the greatest:"
     order = units.argsort()[::-1][:MOST_UNITS]
     yield "  " + "  ".join(f"z[{i}] {units[i]:.4f}" for i in order.tolist())
 

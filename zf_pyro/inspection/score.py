@@ -31,12 +31,12 @@ HEADS = {
     "elbo": "ELBO",
     "kl": "KL",
     "iw_bound": "IW bound",
-    "iw_bound_per_step": "a step",
+    "iw_bound_per_step": "per step",
     "iw_bound_original": "in data units",
     "perplexity": "perplexity",
-    "bits_per_character": "bits a character",
-    "bits_per_sample": "bits a sample",
-    "bits_per_number": "bits a number",
+    "bits_per_character": "bits per character",
+    "bits_per_sample": "bits per sample",
+    "bits_per_number": "bits per number",
 }
 """The heads of the columns of the table, by their names in the file."""
 
@@ -112,7 +112,7 @@ def told(scored: Scored, run: LoadedRun, path: Path) -> Iterator[str]:
     )
     yield (
         f"ELBO: mean of K log-weights; IW bound: log of the mean of the K weights; in expectation both are below the "
-        f"log {units}, in nats a {observation.sequence}"
+        f"log {units}, in nats per {observation.sequence}"
     )
     rows = list(rows_of(scored, run))
     yield from aligned([*cells([*rows[:MOST_ROWS], total_of(scored, run)])])
