@@ -33,7 +33,8 @@ from zf_pyro.experiment import (
 )
 from zf_pyro.fields import override
 from zf_pyro.figures import told
-from zf_pyro.files import explained, require_writable
+from zf_pyro.files import explained, require_free, require_writable
+from zf_pyro.inspection.command import encode, latents, score
 from zf_pyro.options import (
     FOLDER,
     configure,
@@ -162,9 +163,7 @@ def show_data(dataset: str, preset_name: str, png: Path | None, force: bool, **o
     """Print what is in DATASET, split by split, and draw a few of its sequences."""
     config = override(preset(dataset, preset_name), requested(options))
     picture = free_picture(dataset, force=force) if png is None else require_png(png, "--png")
-    if os.path.lexists(picture) and not force:
-        raise InputError(f"{picture} is there already; name another by --png, or --force overwrites it")
-    require_writable(picture.absolute().parent)
+    require_free(picture, "--png", force=force)
     corpus = open_corpus(config, click.echo, download=options["download"])
     for line in table(corpus):
         click.echo(line)
@@ -236,7 +235,8 @@ def benchmark(sizes: str, repeats: int, scaling: Path | None, device: str, as_js
         click.echo(json.dumps(figures, indent=2))
 
 
-cli.add_command(compare)
+for command in (compare, score, encode, latents):
+    cli.add_command(command)
 
 
 def carry_out(folder: Path, work: Callable[[], dict[str, Any]]) -> None:

@@ -12,8 +12,8 @@ from torch import Tensor
 from zf_pyro.bounds import SequenceBounds, filter_bounds
 from zf_pyro.config import Config
 from zf_pyro.data.batch import SequenceBatch
-from zf_pyro.data.corpus import Corpus
-from zf_pyro.data.loader import by_length, ordered_batches, subset
+from zf_pyro.data.corpus import Corpus, Observation
+from zf_pyro.data.loader import Split, by_length, ordered_batches, subset
 from zf_pyro.diagnostics import LEAST_PARTICLES, curve, effective_sample_sizes, pareto_shapes
 from zf_pyro.figures import Figures, figures, of_weights
 from zf_pyro.guides import Guide
@@ -38,15 +38,19 @@ def evaluate(model: StochasticRNN, guide: Guide, config: Config, corpus: Corpus)
     """Score the test split, or its seeded subset, by the configuration's protocol."""
     chosen = subset(len(corpus.test.lengths), config.evaluation.eval_sequences, config.data.split_seed)
     num_particles, seed = config.evaluation.num_particles, config.seed
+
+    def batches(what: str) -> Iterator[SequenceBatch]:
+        return shown(what, corpus.test, chosen, corpus.observation)
+
     lengths, log_weights, log_ratios = sequence_weights(
-        model, guide, shown("Evaluating", chosen, corpus), num_particles, seed=seed, form=config.training.form
+        model, guide, batches("Evaluating"), num_particles, seed=seed, form=config.training.form
     )
     bounds = SequenceBounds.of(lengths, log_weights, log_ratios)
     filtered = None
     if config.filters:
-        filtered = filter_bounds(model, guide, shown("Filtering", chosen, corpus), num_particles, seed=seed)
+        filtered = filter_bounds(model, guide, batches("Filtering"), num_particles, seed=seed)
     details = weight_details(log_weights) | ({} if filtered is None else filtered._asdict())
-    divergences = unit_divergences(model, guide, shown("KL by units", chosen, corpus), seed=seed)
+    divergences = unit_divergences(model, guide, batches("KL by units"), seed=seed)
     found = {
         **figures(bounds, filtered, corpus, chosen, discretised=config.model.is_discretised),
         **of_weights(details),
@@ -67,10 +71,10 @@ def weight_details(log_weights: Tensor) -> dict[str, Tensor]:
     return found | ({"pareto_k": pareto_shapes(log_weights)} if len(log_weights) >= LEAST_PARTICLES else {})
 
 
-def shown(what: str, chosen: np.ndarray, corpus: Corpus) -> Iterator[SequenceBatch]:
-    """The chosen test sequences in batches, with a progress bar over them."""
-    with progress(total=len(chosen), desc=what, unit=corpus.observation.sequence) as bar:
-        for batch in ordered_batches(corpus.test, chosen, READ_TOGETHER):
+def shown(what: str, split: Split, chosen: np.ndarray, observation: Observation) -> Iterator[SequenceBatch]:
+    """The chosen sequences of a split in batches, with a progress bar over them."""
+    with progress(total=len(chosen), desc=what, unit=observation.sequence) as bar:
+        for batch in ordered_batches(split, chosen, READ_TOGETHER):
             yield batch
             bar.update(batch.num_sequences)
 

@@ -255,6 +255,38 @@ def evaluate_run(
         InputError: the folder is no run or cannot be written, its data is gone or other data, or an option is out of
             its range.
     """
+    run = loaded(folder, num_particles, eval_sequences, device, particle_filter)
+    config = run.config if form is None else replace(run.config, training=replace(run.config.training, form=form))
+    corpus = corpus_at(config, folder, data, say)
+    output = folder / evaluation_file(config.evaluation.num_particles)
+    require_writable(folder)
+    test = evaluate(run.model, run.guide, config, corpus)
+    results = {**identity(config, corpus), "test": test.figures}
+    write_scores(output.with_suffix(".npz"), test.scores)
+    with explained(f"cannot write {output}"):
+        write_text(output, to_json(results, indent=2) + "\n")
+    return results
+
+
+def loaded(
+    folder: Path,
+    num_particles: int | None,
+    eval_sequences: int | None,
+    device: str,
+    particle_filter: bool | None = None,
+) -> runs.LoadedRun:
+    """A run on a device, under the test protocol that is asked for.
+
+    Args:
+        folder: the run.
+        num_particles: K; None takes the run's.
+        eval_sequences: how many test sequences, 0 for all; None takes the run's.
+        device: as `choose_device` takes it.
+        particle_filter: whether to add the particle-filter bound; None takes the run's.
+
+    Raises:
+        InputError: the folder is no run, or an option is out of its range.
+    """
     run = runs.load(folder)
     asked: dict[str, Any] = {
         "num_particles": num_particles,
@@ -262,17 +294,14 @@ def evaluate_run(
         "particle_filter": particle_filter,
     }
     changes = {name: value for name, value in asked.items() if value is not None}
-    config = replace(run.config, evaluation=replace(run.config.evaluation, **changes), device=choose_device(device))
-    config = config if form is None else replace(config, training=replace(config.training, form=form))
-    corpus = matching_corpus(config if data is None else replace(config, source=str(data.absolute())), folder, say)
-    output = folder / evaluation_file(config.evaluation.num_particles)
-    require_writable(folder)
-    test = evaluate(run.model.to(config.device), run.guide.to(config.device), config, corpus)
-    results = {**identity(config, corpus), "test": test.figures}
-    write_scores(output.with_suffix(".npz"), test.scores)
-    with explained(f"cannot write {output}"):
-        write_text(output, to_json(results, indent=2) + "\n")
-    return results
+    found = choose_device(device)
+    config = replace(run.config, evaluation=replace(run.config.evaluation, **changes), device=found)
+    return run._replace(model=run.model.to(found), guide=run.guide.to(found), config=config)
+
+
+def corpus_at(config: Config, folder: Path, data: Path | None, say: Callable[[str], None]) -> Corpus:
+    """The data of a run, where it is now, if not where it was; as `matching_corpus`."""
+    return matching_corpus(config if data is None else replace(config, source=str(data.absolute())), folder, say)
 
 
 def evaluation_file(num_particles: int) -> str:

@@ -33,6 +33,25 @@ def require_writable(folder: Path) -> None:
         pass
 
 
+def require_free(path: Path, option: str, *, force: bool) -> Path:
+    """The path of a file to write, found out before long work to be one that can be written.
+
+    Args:
+        path: of the file.
+        option: by which its user can name another.
+        force: whether a file that is there may be overwritten.
+
+    Raises:
+        InputError: there is something already, or nothing can be written there.
+    """
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; {option} names a file")
+    if os.path.lexists(path) and not force:
+        raise InputError(f"{path} is there already; name another by {option}, or --force overwrites it")
+    require_writable(path.absolute().parent)
+    return path
+
+
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file's contents, in hexadecimal."""
     with path.open("rb") as file:

@@ -10,13 +10,13 @@ context, KL_i = 0, would count as active.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
-import torch
 from pyro import poutine
 from torch import Tensor
 from torch.distributions import Independent, kl_divergence
+from torch.nn.functional import pad
 
 from zf_pyro.data.batch import SequenceBatch
 from zf_pyro.divergences import Site
@@ -29,6 +29,9 @@ from zf_pyro.terms import AUXILIARY, BACKWARD, skip_terms
 
 ACTIVE = 0.01
 """Nats a step above which a unit of z is active."""
+
+Terms = Callable[[Site, Site], Tensor | None]
+"""From the latent site of a guide and that of its model to a term of each step and unit, (T, B, D)."""
 
 
 def active_units(divergences: Tensor | None) -> int | None:
@@ -56,22 +59,71 @@ def unit_divergences(
         None where the programs are not `StochasticRNN` and `Guide` themselves, or posterior or prior is no diagonal
         Gaussian: only of these does the divergence fall into known shares of the units.
     """
-    if type(guide) is not Guide or type(model) is not StochasticRNN:
+    found = step_sums(model, guide, batches, step_divergences, seed=seed)
+    return None if found is None else found.by_unit
+
+
+def is_known(model: Any, guide: Any) -> bool:
+    """Whether model and guide are the programs of this package themselves, whose sites and states are known."""
+    return type(guide) is Guide and type(model) is StochasticRNN
+
+
+class StepSums(NamedTuple):
+    """What was found at steps 1 .. T, added up over sequences.
+
+    Attributes:
+        sums: (T, D), float64.
+        counts: (T,), the sequences that have so many steps.
+    """
+
+    sums: Tensor
+    counts: Tensor
+
+    @property
+    def by_unit(self) -> Tensor:
+        """The mean over all real steps, (D,)."""
+        return self.sums.sum(0) / self.counts.sum()
+
+    @property
+    def by_step(self) -> Tensor:
+        """The mean over the sequences that have the step, (T,), all units together."""
+        return self.sums.sum(1) / self.counts
+
+    def plus(self, other: StepSums) -> StepSums:
+        """These and those of other sequences."""
+        longer, shorter = (self, other) if len(self.counts) >= len(other.counts) else (other, self)
+        missing = len(longer.counts) - len(shorter.counts)
+        return StepSums(
+            longer.sums + pad(shorter.sums, (0, 0, 0, missing)), longer.counts + pad(shorter.counts, (0, missing))
+        )
+
+
+def step_sums(
+    model: StochasticRNN, guide: Any, batches: Iterable[SequenceBatch], terms: Terms, *, seed: int = 0
+) -> StepSums | None:
+    """The sums over sequences of some terms of the steps, in the path form at one path a sequence.
+
+    The paths come from `seed` alone and leave the caller's random state as it was.
+
+    Returns:
+        None where the programs are not known (`is_known`), the terms are not, or there is no batch.
+    """
+    if not is_known(model, guide):
         return None
     device = next(model.parameters()).device
-    sums: list[Tensor] = []
-    num_steps = 0
+    total = None
     with seeded(device, seed), evaluating(model, guide), skip_terms(AUXILIARY, BACKWARD):
         for each in batches:
             batch = each.to(device)
             guide_trace: Any = poutine.trace(guide).get_trace(batch, form="path")
             model_trace: Any = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(batch, form="path")
-            found = step_divergences(guide_trace.nodes["z"], model_trace.nodes["z"])
+            found = terms(guide_trace.nodes["z"], model_trace.nodes["z"])
             if found is None:
                 return None
-            sums.append(found.double().masked_fill(~batch.mask.unsqueeze(-1), 0.0).sum((0, 1)))
-            num_steps += int(batch.mask.sum())
-    return torch.stack(sums).sum(0).cpu() / num_steps if sums else None
+            sums = found.double().masked_fill(~batch.mask.unsqueeze(-1), 0.0).sum(1)
+            these = StepSums(sums.cpu(), batch.mask.sum(1).cpu())
+            total = these if total is None else total.plus(these)
+    return total
 
 
 def step_divergences(guide_site: Site, model_site: Site) -> Tensor | None:
@@ -83,3 +135,9 @@ def step_divergences(guide_site: Site, model_site: Site) -> Tensor | None:
     if not all(isinstance(law, Independent) and type(law.base_dist) in NORMALS for law in laws):
         return None
     return kl_divergence(*(law.base_dist for law in laws))
+
+
+def step_ratios(guide_site: Site, model_site: Site) -> Tensor:
+    """Log q_t - log p_t along the path that a guide drew, (T, B, 1), in nats: KL_t in expectation, of any laws."""
+    path = guide_site["value"]
+    return (guide_site["fn"].log_probs(path) - model_site["fn"].log_probs(path)).unsqueeze(-1)

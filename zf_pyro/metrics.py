@@ -15,11 +15,13 @@ METRICS = "metrics.jsonl"
 
 
 def to_json(table: dict[str, Any], indent: int | None = None) -> str:
-    """A table, perhaps of tables, as JSON; a number that is not finite becomes null, since JSON has no word for it."""
+    """A table, perhaps of tables and lists, as JSON; what is not finite becomes null, since JSON has no word for it."""
 
     def finite(value: Any) -> Any:
         if isinstance(value, dict):
             return {name: finite(inner) for name, inner in value.items()}
+        if isinstance(value, list):
+            return [finite(inner) for inner in value]
         return None if isinstance(value, float) and not math.isfinite(value) else value
 
     return json.dumps(finite(table), indent=indent, allow_nan=False)

@@ -13,6 +13,8 @@ samples.npz       the same as numbers
 samples.png       and as pictures
 samples.wav       and as sound, where they are waveforms
 curves.png        the metrics as curves
+latents.json      how much of the latent variable is in use, and
+latents.png       a picture of it, where it was asked for
 """
 
 from __future__ import annotations
@@ -49,7 +51,8 @@ OBSERVATION, RESULTS, CURVES = "observation.json", "results.json", "curves.png"
 SAMPLES = ("samples.txt", "samples.npz", "samples.png", "samples.wav")
 """The first is of text, the second and third are of other data, the last of waveforms."""
 FILES = (RESULTS, CONFIG, OBSERVATION, VOCABULARY, METRICS, CHECKPOINT, TIMING, *SAMPLES, CURVES)
-PATTERNS = (*FILES, "evaluation-*.json", "evaluation-*.npz", "*.tmp")
+LATENTS, LATENTS_PICTURE = "latents.json", "latents.png"
+PATTERNS = (*FILES, LATENTS, LATENTS_PICTURE, "evaluation-*.json", "evaluation-*.npz", "*.tmp")
 """All that a run's folder may hold."""
 
 

@@ -22,6 +22,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from zf_pyro.data.corpus import Corpus, Observation
+from zf_pyro.data.given import Given, Reading
 from zf_pyro.data.npz import Npz, read_npy, require_finite
 from zf_pyro.data.reading import files_below, readable
 from zf_pyro.data.sequences import Sequences
@@ -56,6 +57,8 @@ class ArraySettings(SplitSettings):
 class Named(NamedTuple):
     """A sequence as it was found."""
 
+    name: str
+    """In its file or folder."""
     where: str
     """For messages."""
     split: str | None
@@ -141,7 +144,7 @@ def _from_file(path: Path) -> Iterator[Named]:
     """The sequences of an ``.npz`` file, by name."""
     archive = Npz(path)
     for name, array in archive.items():
-        yield from _sequences(array, name, split_in(name), f"{path}, array {name!r}")
+        yield from _sequences(array, name, name, split_in(name), f"{path}, array {name!r}")
 
 
 def _from_folder(root: Path) -> Iterator[Named]:
@@ -155,19 +158,20 @@ def _from_folder(root: Path) -> Iterator[Named]:
     for path in packed:
         yield from _from_file(path)
     for path in files:
-        yield from _sequences(read_npy(path), path.stem, split_in(str(path.relative_to(root))), str(path))
+        below = path.relative_to(root)
+        yield from _sequences(read_npy(path), path.stem, below.as_posix(), split_in(str(below)), str(path))
 
 
-def _sequences(array: np.ndarray, name: str, split: str | None, where: str) -> Iterator[Named]:
+def _sequences(array: np.ndarray, title: str, name: str, split: str | None, where: str) -> Iterator[Named]:
     """The one sequence, or the many, of an array."""
-    is_split = name.isalpha() and split_named(name) is not None
+    is_split = title.isalpha() and split_named(title) is not None
     of_many = array.ndim == 3 or (array.ndim == 2 and is_split)
     if of_many and not len(array):
         raise InputError(f"{where}: holds no sequence")
     require_finite(array, where)
     for number, row in enumerate(array if of_many else [array]):
         one = f"{where}, sequence {number}" if of_many else where
-        yield Named(one, split, _as_frames(row, one))
+        yield Named(f"{name}[{number}]" if of_many else name, one, split, _as_frames(row, one))
 
 
 def _as_frames(array: np.ndarray, where: str) -> np.ndarray:
@@ -224,3 +228,42 @@ def _normalised(piece: np.ndarray, mean: np.ndarray, std: np.ndarray, data: Path
 
 def _are_bits(frames: np.ndarray) -> bool:
     return frames.dtype == bool or bool(((frames == 0) | (frames == 1)).all())
+
+
+def given_arrays(data: Path, reading: Reading) -> Given:
+    """The sequences of an ``.npz`` or ``.npy`` file, or of a folder of them, whole, in units of the run's deviations.
+
+    Raises:
+        InputError: as `load_arrays` does, or a step is not of as many numbers, or not of such numbers, as the run's.
+    """
+    observation = reading.observation
+    found = list(_given(data))
+    if not found:
+        raise InputError(f"{data}: nothing to read; give {ACCEPTED}")
+    for each in found:
+        if each.frames.shape[1] != observation.size:
+            raise InputError(f"{each.where}: {each.frames.shape[1]} numbers a step, and {observation.size} in the run")
+        if observation.law == "bernoulli" and not _are_bits(each.frames):
+            raise InputError(f"{each.where}: a number other than 0 and 1, and the run is of bits")
+        if reading.on_lattice and not _are_within(each.frames, observation.limits):
+            low, high = observation.limits
+            raise InputError(
+                f"{each.where}: a number that is not whole, or not of {low:,} to {high:,}, as the run's are"
+            )
+    pieces = [each.frames for each in found]
+    if observation.law == "gaussian":
+        mean, std = np.array(observation.mean), np.array(observation.std)
+        pieces = [_normalised(piece, mean, std, data) for piece in pieces]
+    return Given([each.name for each in found], Sequences.of(pieces), [])
+
+
+def _given(data: Path) -> Iterator[Named]:
+    if data.suffix.lower() == ".npy" and data.is_file():
+        yield from _sequences(read_npy(data), data.stem, data.name, None, str(data))
+    else:
+        yield from _from_folder(data) if os.path.isdir(data) else _from_file(data)
+
+
+def _are_within(frames: np.ndarray, limits: tuple[int, ...]) -> bool:
+    """Whether all numbers are whole and within limits."""
+    return bool(((frames >= limits[0]) & (frames <= limits[1]) & (frames == np.rint(frames))).all())

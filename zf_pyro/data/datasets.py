@@ -8,13 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from zf_pyro.data.arrays import load_arrays
+from zf_pyro.data.arrays import given_arrays, load_arrays
 from zf_pyro.data.corpus import Corpus
-from zf_pyro.data.images import DIGITS, ImageSettings, load_digits, load_mnist
-from zf_pyro.data.music import load_music
-from zf_pyro.data.speech import load_audio, load_timit
+from zf_pyro.data.given import Given, Reading
+from zf_pyro.data.images import DIGITS, ImageSettings, given_images, load_digits, load_mnist
+from zf_pyro.data.music import given_music, load_music
+from zf_pyro.data.speech import given_audio, load_audio, load_timit
 from zf_pyro.data.splits import SplitSettings
-from zf_pyro.data.text import TextSettings, load_text
+from zf_pyro.data.text import TextSettings, given_text, load_text
 from zf_pyro.errors import InputError
 
 
@@ -24,10 +25,12 @@ class DataSet(NamedTuple):
     Attributes:
         load: reads it, called as ``load(place, settings, say=say)``: with a path that there is, or, of a set that wants
             none, with what was given all the same, "" for nothing.
+        given: reads a file for a finished run, called as ``given(path, reading, say=say)``.
         wants: what `--data` is to name; "" where it may be left out.
     """
 
     load: Callable[..., Corpus]
+    given: Callable[..., Given]
     wants: str = ""
 
 
@@ -41,26 +44,31 @@ def _digits(source: str, settings: ImageSettings, *, say: Callable[[str], None])
     return load_digits(None, settings)
 
 
-def _quiet(load: Callable[[Path, Any], Corpus]) -> Callable[..., Corpus]:
-    """A loader that has nothing to say."""
+def _quiet(load: Callable[[Path, Any], Any]) -> Callable[..., Any]:
+    """A reader that has nothing to say."""
     return lambda path, settings, *, say: load(path, settings)
 
 
-_MUSIC = DataSet(_quiet(load_music), "a piano-roll .npz, a .json of note lists, or a folder of MIDI files")
+_MUSIC = DataSet(
+    _quiet(load_music), _quiet(given_music), "a piano-roll .npz, a .json of note lists, or a folder of MIDI files"
+)
+_IMAGES, _TEXT = _quiet(given_images), _quiet(given_text)
 
 DATASETS: Mapping[str, DataSet] = {
-    "imdb": DataSet(_reviews),
-    "text": DataSet(load_text, "a text"),
-    "mnist": DataSet(_quiet(load_mnist), "the idx files, or the fixed binarised set"),
-    "digits": DataSet(_digits),
+    "imdb": DataSet(_reviews, _TEXT),
+    "text": DataSet(load_text, _TEXT, "a text"),
+    "mnist": DataSet(_quiet(load_mnist), _IMAGES, "the idx files, or the fixed binarised set"),
+    "digits": DataSet(_digits, _IMAGES),
     "jsb": _MUSIC,
     "nottingham": _MUSIC,
     "piano": _MUSIC,
     "muse": _MUSIC,
-    "timit": DataSet(load_timit, "the folder of the corpus, or prepared audio"),
-    "blizzard": DataSet(partial(load_audio, named=False), "the folder of the audiobook, or prepared audio"),
-    "audio": DataSet(load_audio, "a folder of audio files, or prepared audio"),
-    "arrays": DataSet(_quiet(load_arrays), "an .npz file or a folder of .npy files"),
+    "timit": DataSet(load_timit, given_audio, "the folder of the corpus, or prepared audio"),
+    "blizzard": DataSet(
+        partial(load_audio, named=False), given_audio, "the folder of the audiobook, or prepared audio"
+    ),
+    "audio": DataSet(load_audio, given_audio, "a folder of audio files, or prepared audio"),
+    "arrays": DataSet(_quiet(load_arrays), _quiet(given_arrays), "an .npz file or a folder of .npy files"),
 }
 
 
@@ -79,7 +87,7 @@ def open_data(
     Raises:
         InputError: it cannot be read.
     """
-    load, wants = DATASETS[name]
+    load, _, wants = DATASETS[name]
     if download and name != "imdb":
         raise InputError(f"--download fetches the reviews of imdb alone; name your {name} files with --data PATH")
     if download:
@@ -102,3 +110,14 @@ def require_source(name: str, source: str) -> Path:
     if not os.path.exists(path):
         raise InputError(f"{path}: no such file or folder that can be read; give {wants}")
     return path
+
+
+def open_given(name: str, path: Path, reading: Reading, say: Callable[[str], None]) -> Given:
+    """Read a file for a run on a data set.
+
+    Raises:
+        InputError: there is nothing at `path`, or it cannot be read as the run's kind of data.
+    """
+    if not os.path.exists(path):
+        raise InputError(f"{path}: no such file or folder that can be read")
+    return DATASETS[name].given(path, reading, say=say)

@@ -28,7 +28,6 @@ SIDE = 28
 """Rows and columns of an image of MNIST, which the set of bits does not record."""
 
 PIXELS = SIDE * SIDE
-PACKED = PIXELS // 8
 
 ACCEPTED = (
     "give the folder of train-images-idx3-ubyte and t10k-images-idx3-ubyte, that of binarized_mnist_train.amat, "
@@ -161,16 +160,17 @@ def read_packed(path: Path) -> dict[str, np.ndarray]:
     return {split: as_bits(archive[split], f"{path}, array {split!r}") for split in SPLITS}
 
 
-def as_bits(array: np.ndarray, where: str) -> np.ndarray:
-    """(N, 784) uint8 bits from packed or plain ones.
+def as_bits(array: np.ndarray, where: str, pixels: int = PIXELS) -> np.ndarray:
+    """(N, pixels) uint8 bits from packed or plain ones.
 
     Raises:
         InputError: it is neither.
     """
+    packed = -(-pixels // 8)
     if array.ndim == 2 and len(array):
-        if array.shape[1] == PACKED and array.dtype == np.uint8:
-            return np.unpackbits(array, axis=1)
-        if array.shape[1] == PIXELS:
+        if array.shape[1] == packed and array.dtype == np.uint8:
+            return np.unpackbits(array, axis=1, count=pixels)
+        if array.shape[1] == pixels:
             wrong = np.argwhere((array != 0) & (array != 1))
             if len(wrong):
                 row, column = wrong[0]
@@ -178,7 +178,7 @@ def as_bits(array: np.ndarray, where: str) -> np.ndarray:
             return array.astype(np.uint8)
     raise InputError(
         f"{where}: {array.dtype} numbers of the shape {array.shape}; "
-        f"give (N, {PACKED}) uint8 of numpy.packbits, or (N, {PIXELS}) zeros and ones"
+        f"give (N, {packed}) uint8 of numpy.packbits, or (N, {pixels}) zeros and ones"
     )
 
 

@@ -17,8 +17,21 @@ from numpy.random import Philox, SeedSequence
 
 from zf_pyro.data.batch import SequenceBatch
 from zf_pyro.data.corpus import Corpus, Observation
-from zf_pyro.data.image_files import ACCEPTED, SIDE, Found, find_mnist, read_fixed, read_grey
+from zf_pyro.data.given import Given, Reading
+from zf_pyro.data.image_files import (
+    ACCEPTED,
+    SIDE,
+    Found,
+    as_bits,
+    find_mnist,
+    opened,
+    read_amat,
+    read_fixed,
+    read_grey,
+    read_idx,
+)
 from zf_pyro.data.loader import Split
+from zf_pyro.data.npz import Npz, read_npy
 from zf_pyro.data.sequences import Sequences
 from zf_pyro.data.splits import SPLITS, SplitSettings, assign, ranking, slashed
 from zf_pyro.errors import InputError
@@ -32,6 +45,12 @@ _HOW = {
     "fixed": "binarised once (fixed set)",
     "dynamic": "binarised anew every epoch (dynamic)",
     "threshold": "binarised at half of the maximum (threshold)",
+}
+
+
+_HOW_GIVEN = {
+    "dynamic": "grey became bits by the draws of the run's test split",
+    "threshold": "grey became bits at half of the maximum",
 }
 
 
@@ -211,3 +230,58 @@ def fingerprint(images: Mapping[str, np.ndarray], settings: ImageSettings) -> st
         digest.update(repr(images[split].shape).encode())
         digest.update(np.ascontiguousarray(images[split]).data)
     return digest.hexdigest()
+
+
+def given_images(path: Path, reading: Reading) -> Given:
+    """The images of a file: ``idx3-ubyte`` of grey, text of bits (amat), or bits in ``.npz`` or ``.npy``.
+
+    Grey becomes bits as in the run's test split, dynamically by the same draws: the test file itself gives that split.
+
+    Raises:
+        InputError: the file is missing, damaged or of something else, of images of another size, or of grey where the
+            run is of bits that were drawn once.
+    """
+    rows, pixels = reading.observation.rows, reading.observation.sample_steps
+    with opened(path) as stream:
+        head = stream.read(6)
+    if head.startswith((b"PK", b"\x93NUMPY")):
+        return given_bits(path, rows, pixels, packed=head.startswith(b"PK"))
+    if not head.startswith(b"\0\0"):
+        bits = require_pixels(read_amat(path), path, (pixels,))
+        return Given([str(number) for number in range(1, len(bits) + 1)], scanned(bits), [])
+    grey = require_pixels(read_idx(path), path, (rows, pixels // rows)).reshape(-1, pixels)
+    if reading.settings.binarize == "fixed":
+        raise InputError(f"{path}: images of grey, and the run is of bits that were drawn once; give bits")
+    split = as_split(grey, 255, reading.settings, len(SPLITS))
+    return Given([str(i) for i in range(len(grey))], split, [_HOW_GIVEN[reading.settings.binarize]])
+
+
+def given_bits(path: Path, rows: int, pixels: int, *, packed: bool) -> Given:
+    """The images of bits of an ``.npz`` file, or of an ``.npy`` file."""
+    arrays = dict(Npz(path).items()) if packed else {"": read_npy(path)}
+    if not arrays:
+        raise InputError(f"{path}: holds no array")
+    names: list[str] = []
+    parts = []
+    for name, array in arrays.items():
+        where = f"{path}, array {name!r}" if packed else str(path)
+        parts.append(as_bits(unfolded(array, rows, pixels), where, pixels))
+        names += [f"{name}[{i}]" if packed else str(i) for i in range(len(array))]
+    return Given(names, scanned(np.concatenate(parts)), [])
+
+
+def unfolded(array: np.ndarray, rows: int, pixels: int) -> np.ndarray:
+    """Images (N, rows, columns) as (N, pixels); others as they are."""
+    return array.reshape(-1, pixels) if array.shape[1:] == (rows, pixels // rows) else array
+
+
+def require_pixels(images: np.ndarray, path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """Images (N, *shape) themselves.
+
+    Raises:
+        InputError: they are of another shape.
+    """
+    if images.shape[1:] != shape:
+        found, wanted = (" x ".join(map(str, each)) for each in (images.shape[1:], shape))
+        raise InputError(f"{path}: images of {found} pixels, and the run is of {wanted}")
+    return images

@@ -17,30 +17,29 @@ Accepted are
 from __future__ import annotations
 
 import hashlib
-import json
 import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
 from zf_pyro.data.corpus import Corpus, Observation
-from zf_pyro.data.midi import KEYS, LONGEST_ROLL, LOWEST, read_midi
+from zf_pyro.data.given import Given, Reading
+from zf_pyro.data.midi import KEYS, read_midi
 from zf_pyro.data.npz import Npz
-from zf_pyro.data.reading import files_below, readable, unpacked
+from zf_pyro.data.reading import files_below, readable
+from zf_pyro.data.rolls import json_rolls, npz_rows, read_json
 from zf_pyro.data.sequences import Sequences
 from zf_pyro.data.splits import SPLITS, SplitSettings, assign, one_without, ranking, slashed, split_of
 from zf_pyro.errors import InputError
 
 ACCEPTED = "an .npz file of the SRNN authors' kind, a .json or .json.gz of pieces, or a folder of MIDI files"
 
-_KINDS = {".npz": "npz", ".json": "json", ".json.gz": "json", ".mid": "midi", ".midi": "midi"}
+KINDS = {".npz": "npz", ".json": "json", ".json.gz": "json", ".mid": "midi", ".midi": "midi"}
 _JSON_NAMES = {"train": ("train",), "valid": ("valid", "validation", "val"), "test": ("test",)}
-_LARGEST_JSON = 1 << 26
-"""Bytes, unpacked; a hundred times the largest known set."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +85,10 @@ def load_music(data: Path, settings: MusicSettings) -> Corpus:
         InputError: there is nothing of these forms at `data`, or it is damaged or holds what it should not. The line
             names the file and, where there is one, the place in it.
     """
-    files = _music_files(data)
-    match _kind(files[0]):
+    files = music_files(data)
+    if files == [data] and kind_of(data) == "midi":
+        raise InputError(f"{data}: one MIDI file; give the folder of at least three, one for each split")
+    match kind_of(files[0]):
         case "npz":
             music = _npz_music(files[0])
         case "json":
@@ -131,23 +132,25 @@ def _fingerprint(splits: dict[str, Sequences]) -> str:
 # What there is to read
 
 
-def _music_files(data: Path) -> list[Path]:
-    """The one .npz or JSON file to read, or the MIDI files of a folder, sorted."""
+def music_files(data: Path) -> list[Path]:
+    """The file to read, or the MIDI files of a folder, sorted.
+
+    Raises:
+        InputError: there is no music, or a folder holds several data sets.
+    """
     with readable(data):
         if data.is_dir():
             return _folder_files(data)
         if not data.is_file():
             raise InputError(f"{data}: no such file or folder; give {ACCEPTED}")
-    if _kind(data) == "midi":
-        raise InputError(f"{data}: one MIDI file; give the folder of at least three, one for each split")
-    if _kind(data) is None:
+    if kind_of(data) is None:
         raise InputError(f"{data}: of no known kind; give {ACCEPTED}")
     return [data]
 
 
 def _folder_files(root: Path) -> list[Path]:
-    found = files_below(root, tuple(_KINDS))
-    midi = [path for path in found if _kind(path) == "midi"]
+    found = files_below(root, tuple(KINDS))
+    midi = [path for path in found if kind_of(path) == "midi"]
     if not found:
         raise InputError(f"{root}: a folder without music; give {ACCEPTED}")
     if len(found) > 1 and not midi:
@@ -156,9 +159,10 @@ def _folder_files(root: Path) -> list[Path]:
     return midi or found
 
 
-def _kind(path: Path) -> str | None:
+def kind_of(path: Path) -> str | None:
+    """By the name of a file "npz", "json" or "midi"; None for another."""
     name = path.name.lower()
-    return next((kind for suffix, kind in _KINDS.items() if name.endswith(suffix)), None)
+    return next((kind for suffix, kind in KINDS.items() if name.endswith(suffix)), None)
 
 
 # Arrays
@@ -166,60 +170,15 @@ def _kind(path: Path) -> str | None:
 
 def _npz_music(path: Path) -> _Music:
     archive = Npz(path)
-    pieces = {split: _npz_rows(archive, split) for split in SPLITS}
+    pieces = {split: npz_rows(archive, split) for split in SPLITS}
     return _Music(pieces, rows=True, remark="; the first frame of each row is conditioned on, not scored")
-
-
-def _npz_rows(archive: Npz, split: str) -> list[np.ndarray]:
-    """u_1, x_1, .., x_n of every row of a split."""
-    u, x = archive[f"u_{split}"], archive[f"x_{split}"]
-    where = f"{archive.path}, arrays 'u_{split}' and 'x_{split}'"
-    if u.shape != x.shape or u.ndim != 3 or u.shape[2] != KEYS or not u.size:
-        raise InputError(
-            f"{where}: shapes {u.shape} and {x.shape}; both must be the same (rows, steps, {KEYS}), none 0"
-        )
-    lengths = _npz_lengths(archive, split, u)
-    real = np.arange(u.shape[1]) < lengths[:, None]  # (N, T)
-    u, x = (_bits(each, real, f"{archive.path}, array '{name}_{split}'") for name, each in (("u", u), ("x", x)))
-    if place := _first(real[:, 1:] & (x[:, :-1] != u[:, 1:]).any(-1)):
-        raise InputError(f"{where}: x at {place} is not u at ({place[0]}, {place[1] + 1}); x must be u one step on")
-    return [np.concatenate([u[row, :1], x[row, :length]]) for row, length in enumerate(lengths.tolist())]
-
-
-def _npz_lengths(archive: Npz, split: str, u: np.ndarray) -> np.ndarray:
-    """(N,) integers: the real steps of every row."""
-    where = f"{archive.path}, array 'u_{split}'"
-    ended = np.isnan(u).all(-1)  # (N, T)
-    lengths = ended.shape[1] - np.logical_and.accumulate(ended[:, ::-1], axis=1).sum(1)
-    if f"mask_{split}" in archive:
-        mask, where = archive[f"mask_{split}"], f"{archive.path}, array 'mask_{split}'"
-        if mask.shape != ended.shape or not np.isin(mask, (0, 1)).all():
-            raise InputError(f"{where}: must be 0 or 1 for each of the {ended.shape} steps of 'u_{split}'")
-        if place := _first(mask[:, 1:] > mask[:, :-1]):
-            raise InputError(f"{where}: 0 at {place} and 1 after it; real steps must come first")
-        lengths = (mask == 1).sum(1)
-    if place := _first(lengths == 0):
-        raise InputError(f"{where}: no real step in row {place[0]}; leave the row out")
-    return lengths
-
-
-def _bits(array: np.ndarray, real: np.ndarray, where: str) -> np.ndarray:
-    """Whether each number is 1; at real steps (N, T) it is 0 or 1."""
-    if place := _first(real[:, :, None] & (array != 0) & (array != 1)):
-        raise InputError(f"{where}: {array[place]} at {place}; each number of a real step must be 0 or 1")
-    return array == 1
-
-
-def _first(wrong: np.ndarray) -> tuple[int, ...] | None:
-    """The first place that is True."""
-    return tuple(np.argwhere(wrong)[0].tolist()) if wrong.any() else None
 
 
 # JSON
 
 
 def _json_music(path: Path) -> _Music:
-    content = _read_json(path)
+    content = read_json(path)
     if not isinstance(content, dict):
         raise InputError(f"{path}: holds no object; it must be one with train, valid and test")
     pieces = {}
@@ -230,42 +189,8 @@ def _json_music(path: Path) -> _Music:
                 f"{path}: an object with {reprlib.repr(list(content))}; "
                 f"it must have one entry with the name {' or '.join(names)}"
             )
-        listed, where = content[present[0]], f"{path}, {present[0]}"
-        if not isinstance(listed, list) or not listed:
-            raise InputError(f"{where}: no list of pieces, or an empty one; each split needs one piece at least")
-        pieces[split] = [_json_roll(piece, f"{where}, piece {number}") for number, piece in enumerate(listed, 1)]
+        pieces[split] = json_rolls(content[present[0]], f"{path}, {present[0]}")
     return _Music(pieces)
-
-
-def _read_json(path: Path) -> Any:
-    with unpacked(path) as stream:
-        content = stream.read(_LARGEST_JSON + 1)
-    if len(content) > _LARGEST_JSON:
-        raise InputError(f"{path}: more than {_LARGEST_JSON >> 20} MiB of JSON; give the music as .npz or MIDI")
-    try:
-        return json.loads(content)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}, line {error.lineno}: broken JSON ({error.msg}); get or write it again") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: broken JSON ({error}); get or write it again") from error
-
-
-def _json_roll(piece: Any, where: str) -> np.ndarray:
-    """A list of steps, each a list of notes, as a piano roll (n, 88)."""
-    if not isinstance(piece, list) or not 0 < len(piece) <= LONGEST_ROLL:
-        raise InputError(f"{where}: not a list of 1 to {LONGEST_ROLL:,} steps; mend it or leave it out")
-    roll = np.zeros((len(piece), KEYS), dtype=bool)
-    for number, notes in enumerate(piece):
-        if not isinstance(notes, list):
-            raise InputError(f"{where}, step {number + 1}: {reprlib.repr(notes)} is no list of notes")
-        for note in notes:
-            if not isinstance(note, int) or not 0 <= note - LOWEST < KEYS:
-                raise InputError(
-                    f"{where}, step {number + 1}: the note {reprlib.repr(note)} is no integer from {LOWEST} to "
-                    f"{LOWEST + KEYS - 1}; transpose the piece or leave it out"
-                )
-            roll[number, note - LOWEST] = True
-    return roll
 
 
 # MIDI
@@ -286,3 +211,51 @@ def _midi_music(root: Path, files: Sequence[Path], settings: MusicSettings) -> _
     pieces = {split: [read[ranked[place]][0] for place in members[split]] for split in SPLITS}
     outside = sum(left_out for _, left_out in read)
     return _Music(pieces, remark=f"; {outside:,} notes outside the piano's range left out" if outside else "")
+
+
+# A file for a finished run
+
+
+def given_music(data: Path, reading: Reading) -> Given:
+    """The pieces of a file, or of a folder of MIDI files, whole.
+
+    u_1 is the first frame of a row of an ``.npz``, and silence elsewhere. JSON may also be a list of pieces.
+
+    Raises:
+        InputError: as `load_music` does.
+    """
+    files, remarks = music_files(data), []
+    rows = kind_of(files[0]) == "npz"
+    if rows:
+        pieces = _npz_given(files[0])
+        remarks = ["the first frame of each row is conditioned on, not scored"]
+    elif kind_of(files[0]) == "json":
+        pieces = _json_given(files[0])
+    else:
+        read = {path: read_midi(path, reading.settings.steps_per_beat) for path in files}
+        pieces = {_below(path, data): roll for path, (roll, _) in read.items()}
+        outside = sum(left_out for _, left_out in read.values())
+        remarks = [f"{outside:,} notes outside the piano's range left out"] if outside else []
+    return Given(list(pieces), Sequences.of(list(pieces.values()), condition_on_first=rows), remarks)
+
+
+def _below(path: Path, data: Path) -> str:
+    return path.name if path == data else path.relative_to(data).as_posix()
+
+
+def _npz_given(path: Path) -> dict[str, np.ndarray]:
+    archive = Npz(path)
+    parts = [name.removeprefix("u_") for name in sorted(archive.names) if name.startswith("u_")]
+    if not parts:
+        raise InputError(f"{path}: no array whose name begins with u_; give {ACCEPTED}")
+    return {f"{part}[{i}]": row for part in parts for i, row in enumerate(npz_rows(archive, part))}
+
+
+def _json_given(path: Path) -> dict[str, np.ndarray]:
+    content = read_json(path)
+    parts = content if isinstance(content, dict) and content else {"": content}
+    return {
+        f"{part} {number}".strip(): roll
+        for part, listed in parts.items()
+        for number, roll in enumerate(json_rolls(listed, f"{path}, {part}".removesuffix(", ")), 1)
+    }

@@ -56,6 +56,8 @@ class Document(NamedTuple):
     """As it stands in the source, never blank."""
     split: str | None
     """"train", "valid" or "test", where the source says it; else None."""
+    name: str = ""
+    """The file below the folder or in the archive; of one file the number of the line or entry, from 1."""
 
 
 def samples_file() -> Path | None:
@@ -144,7 +146,7 @@ def _is_labelled(folder: Path) -> bool:
 
 def _read_folder(root: Path) -> Iterator[Document]:
     for file, split in _folder_files(root):
-        yield Document(_decoded(file.read_bytes(), str(file)), split)
+        yield Document(_decoded(file.read_bytes(), str(file)), split, file.relative_to(root).as_posix())
 
 
 # Single files
@@ -166,8 +168,8 @@ def _read_file(path: Path) -> Iterator[Document]:
             texts = _array_texts(stream, path) if is_array else _json_lines_texts(_lines(stream, path), path)
         else:
             texts = _lines(stream, path)
-        for text in texts:
-            yield Document(text, None)
+        for number, text in enumerate(texts, 1):
+            yield Document(text, None, str(number))
 
 
 @contextmanager
@@ -192,7 +194,7 @@ def _read_archive(stream: io.BufferedReader, path: Path) -> Iterator[Document]:
             if review and member.isreg():
                 file = archive.extractfile(member)
                 assert file is not None  # it is one for every regular member
-                yield Document(_decoded(file.read(), f"{path}, {member.name}"), review[1])
+                yield Document(_decoded(file.read(), f"{path}, {member.name}"), review[1], member.name)
     # The checksum of a compressed file stands at its end, behind the archive's own end.
     while stream.read(1 << 20):
         pass
