@@ -16,9 +16,9 @@ from tests.linear_gaussian import FAMILIES, exact_guide, exact_likelihoods, line
 from tests.test_latents import fixed_pair
 from tests.test_linear_gaussian import alone, data_of, log_joint
 from tests.tiny import tiny_batch, tiny_pair
-from zf_pyro import Conditional, Encoder, Guide, PriorPosterior, SequenceBatch
+from zf_pyro import Conditional, Encoder, Guide, InputError, PriorPosterior, SequenceBatch
 from zf_pyro.bounds import sequence_bounds
-from zf_pyro.inspection.encode import PATHS, encode, mean_of_paths, protocol, write_encoded
+from zf_pyro.inspection.encode import PATHS, encode, mean_of_paths, protocol, require_means, write_encoded
 from zf_pyro.inspection.information import SEQUENCES, STEPS, bounds_of, chosen_for, cross_scores, information
 from zf_pyro.inspection.picture import plot_usage
 from zf_pyro.inspection.report import told
@@ -105,6 +105,18 @@ def test_states_of_the_encoder_are_those_of_the_guide(tmp_path):
         assert str(file["about"]) == "how"
     assert [part.shape for part in parts] == [(4, 8), (6, 8)]
     assert np.array_equal(parts[1], found[1].encoding.float().numpy())
+
+
+def test_guides_without_means_or_states_are_refused():
+    class Own(Guide):
+        pass
+
+    model, plain = tiny_pair(guide="prior")
+    assert require_means(plain, with_encoding=False) is plain
+    with pytest.raises(InputError, match="no encoder"):
+        require_means(plain, with_encoding=True)
+    with pytest.raises(InputError, match="one's own"):
+        require_means(Own(model, None, PriorPosterior()), with_encoding=False)
 
 
 # Information.

@@ -30,7 +30,7 @@ from zf_pyro.terms import AUXILIARY, BACKWARD, skip_terms
 ACTIVE = 0.01
 """Nats a step above which a unit of z is active."""
 
-Terms = Callable[[Site, Site], Tensor | None]
+StepTerms = Callable[[Site, Site], Tensor | None]
 """From the latent site of a guide and that of its model to a term of each step and unit, (T, B, D)."""
 
 
@@ -99,7 +99,7 @@ class StepSums(NamedTuple):
 
 
 def step_sums(
-    model: StochasticRNN, guide: Any, batches: Iterable[SequenceBatch], terms: Terms, *, seed: int = 0
+    model: StochasticRNN, guide: Any, batches: Iterable[SequenceBatch], terms: StepTerms, *, seed: int = 0
 ) -> StepSums | None:
     """The sums over sequences of some terms of the steps, in the path form at one path a sequence.
 

@@ -11,7 +11,6 @@ from zf_pyro.errors import check
 from zf_pyro.evaluation import shown
 from zf_pyro.experiment import corpus_at, identity, loaded
 from zf_pyro.files import explained, require_free, require_writable, write_text
-from zf_pyro.guides import Guide
 from zf_pyro.inspection import encode as encoding
 from zf_pyro.inspection.picture import plot_usage
 from zf_pyro.inspection.reading import everything, in_file_order, read_for
@@ -59,12 +58,12 @@ def encode(run: Path, file: Path, output: Path | None, with_encoding: bool, forc
     output = require_free(output or beside(file, "latents.npz"), "--output", force=force)
     found = loaded(run, None, None, device)
     check(found.config.model.family != "rnn", "the family rnn has no latent variable")
-    check(type(found.guide) is Guide, "the guide is a program of one's own, of which no means are known")
+    guide = encoding.require_means(found.guide, with_encoding=with_encoding)
     given = read_for(found, file, click.echo)
     for remark in given.remarks:
         click.echo(f"Note: {remark}")
     batches = shown("Encoding", given.split, everything(given), found.observation)
-    encoded, exact = encoding.encode(found.guide, batches, seed=found.config.seed)
+    encoded, exact = encoding.encode(guide, batches, seed=found.config.seed)
     about = encoding.protocol(exact=exact)
     ordered = in_file_order(encoded, given)
     encoding.write_encoded(output, given.names, ordered, about, with_encoding=with_encoding)
@@ -97,4 +96,5 @@ def latents(run: Path, num_particles: int | None, eval_sequences: str | None, da
 
 def beside(file: Path, ending: str) -> Path:
     """The name of what is made of a file, in the folder of work."""
-    return Path(f"{file.absolute().name.split('.')[0]}-{ending}")
+    name = Path(file.absolute().name.removesuffix(".gz").removesuffix(".xz"))
+    return Path(f"{name.stem}-{ending}")

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.distributions import Independent, MultivariateNormal, Normal
 
 from zf_pyro.data.batch import SequenceBatch
-from zf_pyro.errors import check
+from zf_pyro.errors import InputError
 from zf_pyro.files import explained, write_atomically
 from zf_pyro.guides import Guide
 from zf_pyro.keyed import KeyedNormals
@@ -97,6 +97,19 @@ def encode(guide: Guide, batches: Iterable[SequenceBatch], *, seed: int = 0) -> 
     return [found[place] for place in sorted(found)], exact
 
 
+def require_means(guide: Any, *, with_encoding: bool) -> Guide:
+    """The guide itself, where it has what is to be written.
+
+    Raises:
+        InputError: it is no `Guide`, or has no encoder whose states could be written.
+    """
+    if type(guide) is not Guide:
+        raise InputError("the guide is a program of one's own, of which no means are known")
+    if with_encoding and guide.encoder is None:
+        raise InputError("this guide has no encoder, so there are no states of one; leave out --encoding")
+    return guide
+
+
 def path_of_means(guide: Guide, batch: SequenceBatch, encoding: Tensor | None) -> tuple[Tensor, Tensor]:
     """Means and scales along the path of means, each (T, B, Z).
 
@@ -134,7 +147,7 @@ def write_encoded(path: Path, names: list[str], found: list[Encoded], about: str
     """Write what `encode` found as an .npz: sequences one after the other, `lengths` to part them, their names.
 
     Raises:
-        InputError: the file cannot be written, or the encoder's states are asked for, and there is no encoder.
+        InputError: the file cannot be written.
     """
     arrays: dict[str, Any] = {
         "names": np.array(names),
@@ -143,7 +156,6 @@ def write_encoded(path: Path, names: list[str], found: list[Encoded], about: str
     }
     for field in ("mean", "scale", *(["encoding"] if with_encoding else [])):
         parts = [getattr(each, field) for each in found]
-        check(parts[0] is not None, "this guide has no encoder, so there are no states of it; leave out --encoding")
         arrays[field] = torch.cat(parts).float().numpy()
     with explained(f"cannot write {path}"):
         write_atomically(path, lambda file: np.savez(file, **arrays))
