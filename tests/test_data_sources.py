@@ -40,8 +40,8 @@ def as_csv(values):
     return out.getvalue().encode()
 
 
-def make_reviews(root, unsup=True):
-    """A tiny aclImdb tree with one review in each labelled folder; returns its documents."""
+def make_reviews(root, unsup=True, *, below=""):
+    """A tiny aclImdb tree with one review in each labelled folder; returns its documents, named from `below` on."""
     expected = set()
     for split in ("train", "test"):
         for label in ("pos", "neg"):
@@ -50,7 +50,7 @@ def make_reviews(root, unsup=True):
             text = f"A {label} review to {split}."
             (folder / "0_9.txt").write_text(text)
             (folder / "._0_9.txt").write_bytes(b"\x00\xff")
-            expected.add(Document(text, split))
+            expected.add(Document(text, split, f"{below}{split}/{label}/0_9.txt"))
         (root / split / f"urls_{label}.txt").write_text("http://www.imdb.com/title/tt0064354/usercomments\n")
     if unsup:
         (root / "train" / "unsup").mkdir()
@@ -114,9 +114,9 @@ def test_folder_of_texts(tmp_path):
     assert [file.name for file in source_files(tmp_path)] == ["z.TXT", "b.txt", "d.txt"]
 
 
-@pytest.mark.parametrize("given", ["aclImdb", "."])
-def test_review_folder(tmp_path, given):
-    expected = make_reviews(tmp_path / "aclImdb")
+@pytest.mark.parametrize(("given", "below"), [("aclImdb", ""), (".", "aclImdb/")])
+def test_review_folder(tmp_path, given, below):
+    expected = make_reviews(tmp_path / "aclImdb", below=below)
     found = list(read_documents(tmp_path / given))
     assert set(found) == expected
     assert len(found) == len(source_files(tmp_path / given)) == 4
@@ -131,7 +131,7 @@ def test_half_of_the_review_folder_is_split_anew(tmp_path):
 
 @pytest.mark.parametrize(("name", "mode"), [("a.tar.gz", "w:gz"), ("a.tar.xz", "w:xz"), ("a.tar", "w"), ("a", "w:gz")])
 def test_review_archive(tmp_path, name, mode):
-    expected = make_reviews(tmp_path / "tree")
+    expected = make_reviews(tmp_path / "tree", below="aclImdb/")
     assert set(read_documents(pack(tmp_path / "tree", tmp_path / name, mode))) == expected
 
 
