@@ -105,14 +105,14 @@ def test_idx_round_trip(tmp_path_factory, images, pack):
         (struct.pack(">2I", 2049, 3) + b"\x07\x02\x01", "labels, not images; give the file whose name holds 'images"),
         (as_idx(GREY["train"])[:-1], "13 images of 4 x 3 pixels, 156 bytes, but 155 bytes follow"),
         (as_idx(GREY["train"]) + b"\0", "156 bytes, but more follows"),
-        (gzip.compress(as_idx(GREY["train"])[:-1]), "155 bytes follow"),
-        (gzip.compress(as_idx(GREY["train"]) + b"\0"), "more follows"),
+        (gzip.compress(as_idx(GREY["train"])[:-1], mtime=0), "155 bytes follow"),
+        (gzip.compress(as_idx(GREY["train"]) + b"\0", mtime=0), "more follows"),
         (as_idx(GREY["train"], shape=(0, 4, 3)), "0 images of 4 x 3 pixels; there is nothing in it"),
         (as_idx(GREY["train"], shape=(13, 0, 3)), "13 images of 0 x 3 pixels; there is nothing in it"),
         (as_idx(GREY["train"], shape=(13, 4, 0)), "13 images of 4 x 0 pixels; there is nothing in it"),
-        (gzip.compress(as_idx(GREY["train"]))[:60], "truncated or damaged"),
-        (gzip.compress(as_idx(GREY["train"]))[:-2], "truncated or damaged"),
-        (gzip.compress(as_idx(GREY["train"]))[:-8] + bytes(8), "truncated or damaged"),
+        (gzip.compress(as_idx(GREY["train"]), mtime=0)[:60], "truncated or damaged"),
+        (gzip.compress(as_idx(GREY["train"]), mtime=0)[:-2], "truncated or damaged"),
+        (gzip.compress(as_idx(GREY["train"]), mtime=0)[:-8] + bytes(8), "truncated or damaged"),
         (b"\x1f\x8b" + bytes(range(64)), "damaged"),
     ],
 )
@@ -163,7 +163,7 @@ MATLAB = b"MATLAB 5.0 MAT-file, Platform: GLNXA64".ljust(124) + b"\0\1IM" + byte
     [
         (b"", "empty"),
         (b" \n\n", "empty"),
-        (gzip.compress(b""), "empty"),
+        (gzip.compress(b"", mtime=0), "empty"),
         (LINE + LINE[2:], "line 2: 783 pixels, not 784"),
         (LINE + LINE + b"1 " + LINE, "line 3: 785 pixels, not 784"),
         (LINE[:-1] + b" " + LINE, "line 1: 1,568 pixels, not 784"),
@@ -175,9 +175,9 @@ MATLAB = b"MATLAB 5.0 MAT-file, Platform: GLNXA64".ljust(124) + b"\0\1IM" + byte
         (as_amat(BITS["train"], blank=b","), "line 1: '"),
         (b"0" * 200_000, "line 1: '000000000000', where"),
         (b"0 " * 200_000, "line 1: 32,768 pixels, not 784"),
-        (gzip.compress(LINE)[:-9], "truncated or damaged"),
+        (gzip.compress(LINE, mtime=0)[:-9], "truncated or damaged"),
         (MATLAB, "a MATLAB file of this name, not text"),
-        (gzip.compress(MATLAB), "a MATLAB file of this name, not text"),
+        (gzip.compress(MATLAB, mtime=0), "a MATLAB file of this name, not text"),
     ],
 )
 def test_wrong_amat(tmp_path, content, said):
@@ -250,8 +250,8 @@ def test_wrong_packed(tmp_path, content, said):
 
 
 WHOLE = {
-    read_idx: [as_idx(GREY["train"]), gzip.compress(as_idx(GREY["train"]))],
-    read_amat: [as_amat(BITS["valid"]), gzip.compress(as_amat(BITS["valid"]))],
+    read_idx: [as_idx(GREY["train"]), gzip.compress(as_idx(GREY["train"]), mtime=0)],
+    read_amat: [as_amat(BITS["valid"]), gzip.compress(as_amat(BITS["valid"]), mtime=0)],
     read_packed: [as_packed(BITS), as_npz(**BITS)],
 }
 

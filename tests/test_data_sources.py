@@ -89,7 +89,7 @@ def test_structured_files(tmp_path, name, content, packer):
 
 def test_compression_is_told_by_content(tmp_path):
     path = tmp_path / "reviews.jsonl"
-    path.write_bytes(gzip.compress(as_json_lines(TEXTS)))
+    path.write_bytes(gzip.compress(as_json_lines(TEXTS), mtime=0))
     assert texts(path) == TEXTS
 
 
@@ -169,7 +169,7 @@ def failure(path):
         ("empty.txt", b"", "empty"),
         ("empty.jsonl", b"", "empty"),
         ("empty.csv", b"", "no column 'text'"),
-        ("empty.gz", gzip.compress(b""), "empty"),
+        ("empty.gz", gzip.compress(b"", mtime=0), "empty"),
         ("blank.txt", b" \n\n", "empty"),
         ("array.json", b"[]", "empty"),
         ("latin.txt", b"good\n\xe9t\xe9\n", "line 2: not UTF-8"),
@@ -188,8 +188,8 @@ def failure(path):
         ("other.csv", b"label,body\n1,good\n", "line 1: no column 'text'"),
         ("short.csv", b"label,text\n1,good\n2\n", "line 3: no field 'text'"),
         ("quote.csv", b'label,text\n1,"good\n', "line 2: broken CSV"),
-        ("cut.gz", gzip.compress(b"good film\n" * 9)[:-9], "truncated or damaged"),
-        ("sum.gz", gzip.compress(b"good film\n")[:-8] + bytes(8), "truncated or damaged"),
+        ("cut.gz", gzip.compress(b"good film\n" * 9, mtime=0)[:-9], "truncated or damaged"),
+        ("sum.gz", gzip.compress(b"good film\n", mtime=0)[:-8] + bytes(8), "truncated or damaged"),
         ("cut.xz", lzma.compress(b"good film\n" * 9)[:-20], "truncated or damaged"),
         ("noise.xz", b"\xfd7zXZ\x00" + bytes(range(64)), "truncated or damaged"),
         ("noise.gz", b"\x1f\x8b" + bytes(range(64)), "damaged"),

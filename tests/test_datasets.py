@@ -31,7 +31,7 @@ def write_images(folder, sizes=(30, 9)):
     for part, count in zip(("train", "t10k"), sizes, strict=True):
         pixels = random.integers(0, 256, (count, 5, 4), dtype=np.uint8)
         header = struct.pack(">4i", 2051, count, 5, 4)
-        (folder / f"{part}-images-idx3-ubyte.gz").write_bytes(gzip.compress(header + pixels.tobytes()))
+        (folder / f"{part}-images-idx3-ubyte.gz").write_bytes(gzip.compress(header + pixels.tobytes(), mtime=0))
     return folder
 
 
