@@ -14,6 +14,7 @@ from torch.special import ndtr
 import zf_pyro
 from tests.tiny import VOCABULARY, padded, tiny_batch, tiny_pair
 from zf_pyro import SequenceBatch
+from zf_pyro.bounds import filter_bounds
 from zf_pyro.build import build
 from zf_pyro.config import ModelConfig
 from zf_pyro.data.batch import MAX_STEPS
@@ -216,6 +217,15 @@ def test_the_law_of_the_weights_is_that_of_plain_ones():
     error = (ours.var(0) / 3000 + theirs.var(0) / 3000).sqrt()
     assert ((ours.mean(0) - theirs.mean(0)).abs() < 5 * error).all()
     assert torch.allclose(ours.std(0), theirs.std(0), rtol=0.15)
+
+
+def test_a_sequence_without_steps_has_a_likelihood_of_one():
+    model, guide = tiny_pair()
+    words = [torch.tensor([4, 5]), torch.tensor([], dtype=torch.long)]
+    found = sequence_weights(model, guide, [padded(words, 2)], 3)
+    assert found.lengths.tolist() == [2, 0]
+    assert found.log_weights[:, 1].tolist() == found.log_ratios[:, 1].tolist() == [0.0] * 3
+    assert filter_bounds(model, guide, [padded(words, 2)], 3).fivo_bound[1] == 0
 
 
 def test_the_encoder_runs_once_for_all_particles_of_a_tile():
