@@ -4,6 +4,7 @@ import csv
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from zf_pyro.data.datasets import open_given
 from zf_pyro.data.given import Reading
 from zf_pyro.data.text import Vocabulary, collate
 from zf_pyro.errors import InputError
+from zf_pyro.inspection.command import beside
 from zf_pyro.presets import preset
 
 __all__ = ["sources"]
@@ -134,6 +136,16 @@ WRONG_TEXT = (
     (b"\xff\xfe", "line 1: not UTF-8"),
     (b'{"text": 3}', "line 1: no field 'text'"),
 )
+
+
+@pytest.mark.parametrize(
+    ("file", "made"),
+    [("a/ptb.test.txt", "ptb-z"), (".hidden.txt", "hidden-z"), ("..", "work-z"), ("plain", "plain-z")],
+)
+def test_names_of_what_is_made_of_a_file(file, made, tmp_path, monkeypatch):
+    (tmp_path / "work" / "here").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "work" / "here")
+    assert beside(Path(file), "z") == Path(made)
 
 
 def test_wrong_files_and_places(zf, finished, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -97,4 +98,5 @@ def latents(run: Path, num_particles: int | None, eval_sequences: str | None, da
 
 def beside(file: Path, ending: str) -> Path:
     """The name of what is made of a file, in the folder of work."""
-    return Path(f"{file.absolute().name.split('.')[0]}-{ending}")
+    name = os.path.basename(os.path.abspath(file)).lstrip(".")
+    return Path(f"{name.split('.')[0]}-{ending}")
