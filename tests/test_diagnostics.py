@@ -10,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zf_pyro.diagnostics import bootstrap_errors, bound_by, curve, effective_sample_sizes, pareto_shapes
+from zf_pyro.evaluation import weight_details
+from zf_pyro.figures import of_weights, weights_told
 
 SIZES = st.floats(-50, 50, allow_subnormal=False)
 
@@ -79,6 +81,18 @@ def test_weights_that_are_equal_but_for_rounding_have_no_tail():
 def test_every_tail_has_a_shape(row):
     (found,) = pareto_shapes(torch.tensor(row, dtype=torch.float64).unsqueeze(1)).tolist()
     assert not math.isnan(found)
+
+
+def test_it_is_said_of_how_many_sequences_the_weights_are_not_to_be_trusted():
+    log_weights = torch.zeros(100, 4, dtype=torch.float64)
+    log_weights[0, 1] = 9.0
+    found = of_weights(weight_details(log_weights))
+    assert found["pareto_k_above"] == 0.25
+    assert found["effective_sample_size"] == pytest.approx((300 + (99 + math.e**9) ** 2 / (99 + math.e**18)) / 4)
+    (warned,) = (line for line in weights_told(found | {"num_particles": 100}, "piece") if "trusted" in line)
+    assert "of 25% of the pieces" in warned
+    trusted = of_weights(weight_details(log_weights[:, [0, 2, 3]]))
+    assert not any("trusted" in line for line in weights_told(trusted | {"num_particles": 100}, "piece"))
 
 
 def test_a_tail_of_few_weights_is_not_judged():

@@ -19,7 +19,7 @@ from zf_pyro.build import build
 from zf_pyro.config import ModelConfig
 from zf_pyro.data.batch import MAX_STEPS
 from zf_pyro.data.corpus import Observation
-from zf_pyro.keyed import KeyedNormals, sequence_key, uniforms
+from zf_pyro.keyed import KeyedNormals, keyed_uniforms, sequence_key, uniforms
 from zf_pyro.tiles import PARTICLES, SEQUENCES, padded_length, particle_chunks, tile_size, tiles
 from zf_pyro.weights import importance_weights, sequence_weights
 
@@ -55,6 +55,17 @@ def test_normal_numbers_are_of_the_sequence_the_particle_and_the_step(monkeypatc
         normals(like)
     with pytest.raises(ValueError, match=r"shape \(4,\) at a step, not \(2, 3, Z\)"):
         KeyedNormals(1, [10, 20, 30], range(5, 7), 6)(torch.zeros(4))
+
+
+def test_numbers_of_resampling_are_of_the_sequence_and_the_step_and_are_no_draws():
+    found = keyed_uniforms(1, [10, 20, 30], 6)
+    assert found.shape == (6, 3)
+    assert torch.equal(found[:4, [2, 0]], keyed_uniforms(1, [30, 10], 4))
+    normals = KeyedNormals(1, [10, 20, 30], range(4), 6)
+    draws = torch.stack([ndtr(normals(torch.zeros(4, 3, 5, dtype=torch.float64))) for _ in range(6)])
+    both = torch.cat([found.flatten(), keyed_uniforms(2, [10], 6).flatten(), draws.flatten()])
+    gaps = both.sort().values.diff()
+    assert gaps.min() > 1e-12  # no number comes twice, not by the other way from bits to the normal law and back
 
 
 def test_normal_numbers_are_normal():
