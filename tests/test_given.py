@@ -193,6 +193,16 @@ def test_without_a_closed_form(run_py, zf, reviews, tmp_path, monkeypatch):
     assert (tmp_path / "reviews-latents.npz").read_bytes() == first
 
 
+def test_states_of_no_encoder_are_refused_before_the_file_is_read(run_py, zf, reviews, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = ["--dataset", "imdb", "--data", reviews, "--max-steps", 4, "--guide", "prior", "--alpha", 0, "--beta", 0]
+    assert run_py(*options, "--output", "run", *SMALL)[0] == 0
+    status, output, error = zf("encode", "run", "absent.txt", "--encoding")
+    assert (status, output, error.count("\n")) == (2, "", 1)
+    assert "leave out --encoding" in error
+    assert zf("encode", "run", reviews)[0] == 0
+
+
 def test_without_a_latent_variable(run_py, zf, reviews, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     options = ["--dataset", "imdb", "--data", reviews, "--max-steps", 4, "--family", "rnn"]

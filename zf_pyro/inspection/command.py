@@ -61,6 +61,8 @@ def encode(run: Path, file: Path, output: Path | None, with_encoding: bool, forc
     found = loaded(run, None, None, device)
     check(found.config.model.family != "rnn", "the family rnn has no latent variable")
     check(type(found.guide) is Guide, "the guide is a program of one's own, of which no means are known")
+    stateless = with_encoding and found.guide.encoder is None
+    check(not stateless, "this guide has no encoder, so there are no states of it; leave out --encoding")
     given = read_for(found, file, click.echo)
     for remark in given.remarks:
         click.echo(f"Note: {remark}")

@@ -21,7 +21,6 @@ from torch import Tensor
 from torch.distributions import Independent, MultivariateNormal, Normal
 
 from zf_pyro.data.batch import SequenceBatch
-from zf_pyro.errors import check
 from zf_pyro.files import explained, write_atomically
 from zf_pyro.guides import Guide
 from zf_pyro.keyed import KeyedNormals
@@ -133,8 +132,10 @@ def protocol(*, exact: bool) -> str:
 def write_encoded(path: Path, names: list[str], found: list[Encoded], about: str, *, with_encoding: bool) -> None:
     """Write what `encode` found as an .npz: sequences one after the other, `lengths` to part them, their names.
 
+    States of the encoder are written where they are asked for; the guide must have one.
+
     Raises:
-        InputError: the file cannot be written, or the encoder's states are asked for, and there is no encoder.
+        InputError: the file cannot be written.
     """
     arrays: dict[str, Any] = {
         "names": np.array(names),
@@ -142,8 +143,6 @@ def write_encoded(path: Path, names: list[str], found: list[Encoded], about: str
         "about": np.array(about),
     }
     for field in ("mean", "scale", *(["encoding"] if with_encoding else [])):
-        parts = [getattr(each, field) for each in found]
-        check(parts[0] is not None, "this guide has no encoder, so there are no states of it; leave out --encoding")
-        arrays[field] = torch.cat(parts).float().numpy()
+        arrays[field] = torch.cat([getattr(each, field) for each in found]).float().numpy()
     with explained(f"cannot write {path}"):
         write_atomically(path, lambda file: np.savez(file, **arrays))
