@@ -19,7 +19,7 @@ from zf_pyro.build import build
 from zf_pyro.config import ModelConfig
 from zf_pyro.data.batch import MAX_STEPS
 from zf_pyro.data.corpus import Observation
-from zf_pyro.keyed import KeyedNormals, keyed_uniforms, sequence_key, uniforms
+from zf_pyro.keyed import KeyedNormals, inside, keyed_uniforms, sequence_key, uniforms
 from zf_pyro.tiles import PARTICLES, SEQUENCES, padded_length, particle_chunks, tile_size, tiles
 from zf_pyro.weights import importance_weights, sequence_weights
 
@@ -36,6 +36,12 @@ def test_uniform_numbers_lie_inside_and_do_not_depend_on_how_many():
     assert not np.array_equal(drawn, uniforms(3, 2**63 + 5, 7, 20_000, stream=0))
     for first in (1, 4, 11, 19_990):
         assert np.array_equal(drawn[first : first + 10], uniforms(3, 2**63 + 5, 7, 10, first=first))
+
+
+def test_no_word_gives_0_or_1():
+    least, most = inside(np.array([0, 2**64 - 1], dtype=np.uint64))
+    assert 0 < least < 1e-15
+    assert most == 1 - least < 1
 
 
 def test_normal_numbers_are_of_the_sequence_the_particle_and_the_step(monkeypatch):
