@@ -1,6 +1,7 @@
 """Diagnostics of log-weights, on weights whose answers are known."""
 
 import math
+import tracemalloc
 from itertools import pairwise
 
 import pytest
@@ -9,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zf_pyro.diagnostics import bootstrap_errors, bound_by, curve, effective_sample_sizes, pareto_shapes
+from zf_pyro.evaluation import weight_details
+from zf_pyro.figures import of_weights, weights_told
 
 SIZES = st.floats(-50, 50, allow_subnormal=False)
 
@@ -58,6 +61,40 @@ def test_the_shape_of_a_pareto_tail_is_found(shape):
     assert found.mean().item() == pytest.approx(shape, abs=0.1)
 
 
+@pytest.mark.parametrize("spread", [5.0, 300.0, 1000.0, 1e5])
+def test_one_weight_far_above_all_others_is_not_trusted(spread):
+    """Over long sequences exp(log w - max log w) is zero but for a few particles."""
+    torch.manual_seed(0)
+    assert (pareto_shapes(spread * torch.randn(100, 8, dtype=torch.float64)) > 0.7).all()
+    weights = torch.full((100, 2), -math.inf, dtype=torch.float64)
+    weights[0, 0] = 0.0
+    assert pareto_shapes(weights).tolist() == [math.inf] * 2
+
+
+def test_weights_that_are_equal_but_for_rounding_have_no_tail():
+    torch.manual_seed(0)
+    assert pareto_shapes(-800 + 1e-13 * torch.randn(200, 5, dtype=torch.float64)).tolist() == [-math.inf] * 5
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from([-1e300, -2000.0, -700.0, -600.0, -1.0, -1e-9, 0.0, 0.5]), min_size=100, max_size=100))
+def test_every_tail_has_a_shape(row):
+    (found,) = pareto_shapes(torch.tensor(row, dtype=torch.float64).unsqueeze(1)).tolist()
+    assert not math.isnan(found)
+
+
+def test_it_is_said_of_how_many_sequences_the_weights_are_not_to_be_trusted():
+    log_weights = torch.zeros(100, 4, dtype=torch.float64)
+    log_weights[0, 1] = 9.0
+    found = of_weights(weight_details(log_weights))
+    assert found["pareto_k_above"] == 0.25
+    assert found["effective_sample_size"] == pytest.approx((300 + (99 + math.e**9) ** 2 / (99 + math.e**18)) / 4)
+    (warned,) = (line for line in weights_told(found | {"num_particles": 100}, "piece") if "trusted" in line)
+    assert "of 25% of the pieces" in warned
+    trusted = of_weights(weight_details(log_weights[:, [0, 2, 3]]))
+    assert not any("trusted" in line for line in weights_told(trusted | {"num_particles": 100}, "piece"))
+
+
 def test_a_tail_of_few_weights_is_not_judged():
     with pytest.raises(ValueError, match="the tail of 99 weights is too short"):
         pareto_shapes(torch.randn(99, 2))
@@ -72,3 +109,12 @@ def test_bootstrap_errors_are_those_of_the_means():
     residuals = scores + 2.0 * lengths  # of a ratio of sums: the errors of its linearisation
     assert a_step == pytest.approx(residuals.std().item() / 20 / lengths.double().mean().item(), rel=0.1)
     assert bootstrap_errors(scores, lengths) == (a_sequence, a_step)
+
+
+def test_bootstrap_draws_are_not_held_together():
+    scores, lengths = torch.randn(20_000), torch.ones(20_000)
+    tracemalloc.start()
+    bootstrap_errors(scores, lengths)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 50 * 20_000 * 8

@@ -333,6 +333,18 @@ def test_the_bound_of_a_sequence_does_not_depend_on_its_batch():
     assert (whole.fivo_bound - plain).mean().abs() < 4 * standard_error(whole.fivo_bound - plain)
 
 
+@pytest.mark.parametrize(("particles", "sequences"), [(3, 32), (25, 10), (300, 1)])
+def test_many_particles_are_of_few_sequences(particles, sequences, monkeypatch):
+    """All particles of a sequence meet at every step, so that the memory is bounded by the sequences."""
+    model, guide = tiny_pair()
+    shapes = []
+    run = ParticleFilter.run
+    monkeypatch.setattr(ParticleFilter, "run", lambda self: shapes.append(self.shape) or run(self))
+    found = filter_bounds(model, guide, [tiny_batch((2,) * 12)], particles)
+    assert set(shapes) == {(particles, sequences)}
+    assert found.fivo_bound.isfinite().all()
+
+
 # Against the exact likelihood.
 
 

@@ -5,6 +5,7 @@ import gzip
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from zf_pyro.data.datasets import open_given
 from zf_pyro.data.given import Reading
 from zf_pyro.data.text import Vocabulary, collate
 from zf_pyro.errors import InputError
+from zf_pyro.inspection.command import beside
 from zf_pyro.presets import preset
 
 __all__ = ["sources"]
@@ -138,6 +140,16 @@ WRONG_TEXT = (
 )
 
 
+@pytest.mark.parametrize(
+    ("file", "made"),
+    [("a/ptb.test.txt", "ptb-z"), (".hidden.txt", "hidden-z"), ("..", "work-z"), ("plain", "plain-z")],
+)
+def test_names_of_what_is_made_of_a_file(file, made, tmp_path, monkeypatch):
+    (tmp_path / "work" / "here").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "work" / "here")
+    assert beside(Path(file), "z") == Path(made)
+
+
 def test_wrong_files_and_places(zf, finished, tmp_path):
     path, output = tmp_path / "wrong.txt", tmp_path / "out"
     for content, said in WRONG_TEXT:
@@ -182,6 +194,16 @@ def test_without_a_closed_form(run_py, zf, reviews, tmp_path, monkeypatch):
     first = (tmp_path / "my.own-latents.npz").read_bytes()
     assert zf("encode", "run", "my.own.txt.gz", "--force")[0] == 0
     assert (tmp_path / "my.own-latents.npz").read_bytes() == first
+
+
+def test_states_of_no_encoder_are_refused_before_the_file_is_read(run_py, zf, reviews, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = ["--dataset", "imdb", "--data", reviews, "--max-steps", 4, "--guide", "prior", "--alpha", 0, "--beta", 0]
+    assert run_py(*options, "--output", "run", *SMALL)[0] == 0
+    status, output, error = zf("encode", "run", "absent.txt", "--encoding")
+    assert (status, output, error.count("\n")) == (2, "", 1)
+    assert "leave out --encoding" in error
+    assert zf("encode", "run", reviews)[0] == 0
 
 
 def test_without_a_latent_variable(run_py, zf, reviews, tmp_path, monkeypatch):

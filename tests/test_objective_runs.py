@@ -14,6 +14,7 @@ from zf_pyro import InputError, ZForcingFIVO, ZForcingIWAE, estimate_filter_boun
 from zf_pyro.build import build_objective
 from zf_pyro.config import ObjectiveConfig
 from zf_pyro.data.loader import ordered_batches, subset
+from zf_pyro.evaluation import evaluate
 from zf_pyro.fields import override
 from zf_pyro.parts import OBJECTIVES
 from zf_pyro.presets import preset
@@ -179,6 +180,12 @@ def test_a_guide_of_another_kind_is_no_proposal(options, bits, run_py, tmp_path,
     assert err.count("\n") == 1
     assert "a particle filter draws a step at a time, and needs for it a zf_pyro.Guide made for this model" in err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_test_with_a_guide_of_another_kind_is_refused_before_anything_is_scored():
+    config = override(preset("digits", "quick"), {"particle_filter": True})
+    with pytest.raises(InputError, match="a particle filter draws a step at a time"):
+        evaluate(None, lambda batch: None, config, None)
 
 
 def test_objectives_are_listed(zf):

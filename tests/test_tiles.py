@@ -14,11 +14,12 @@ from torch.special import ndtr
 import zf_pyro
 from tests.tiny import VOCABULARY, padded, tiny_batch, tiny_pair
 from zf_pyro import SequenceBatch
+from zf_pyro.bounds import filter_bounds
 from zf_pyro.build import build
 from zf_pyro.config import ModelConfig
 from zf_pyro.data.batch import MAX_STEPS
 from zf_pyro.data.corpus import Observation
-from zf_pyro.keyed import KeyedNormals, sequence_key, uniforms
+from zf_pyro.keyed import KeyedNormals, inside, keyed_uniforms, sequence_key, uniforms
 from zf_pyro.tiles import PARTICLES, SEQUENCES, padded_length, particle_chunks, tile_size, tiles
 from zf_pyro.weights import importance_weights, sequence_weights
 
@@ -35,6 +36,12 @@ def test_uniform_numbers_lie_inside_and_do_not_depend_on_how_many():
     assert not np.array_equal(drawn, uniforms(3, 2**63 + 5, 7, 20_000, stream=0))
     for first in (1, 4, 11, 19_990):
         assert np.array_equal(drawn[first : first + 10], uniforms(3, 2**63 + 5, 7, 10, first=first))
+
+
+def test_no_word_gives_0_or_1():
+    least, most = inside(np.array([0, 2**64 - 1], dtype=np.uint64))
+    assert 0 < least < 1e-15
+    assert most == 1 - least < 1
 
 
 def test_normal_numbers_are_of_the_sequence_the_particle_and_the_step(monkeypatch):
@@ -54,6 +61,17 @@ def test_normal_numbers_are_of_the_sequence_the_particle_and_the_step(monkeypatc
         normals(like)
     with pytest.raises(ValueError, match=r"shape \(4,\) at a step, not \(2, 3, Z\)"):
         KeyedNormals(1, [10, 20, 30], range(5, 7), 6)(torch.zeros(4))
+
+
+def test_numbers_of_resampling_are_of_the_sequence_and_the_step_and_are_no_draws():
+    found = keyed_uniforms(1, [10, 20, 30], 6)
+    assert found.shape == (6, 3)
+    assert torch.equal(found[:4, [2, 0]], keyed_uniforms(1, [30, 10], 4))
+    normals = KeyedNormals(1, [10, 20, 30], range(4), 6)
+    draws = torch.stack([ndtr(normals(torch.zeros(4, 3, 5, dtype=torch.float64))) for _ in range(6)])
+    both = torch.cat([found.flatten(), keyed_uniforms(2, [10], 6).flatten(), draws.flatten()])
+    gaps = both.sort().values.diff()
+    assert gaps.min() > 1e-12  # no number comes twice, not by the other way from bits to the normal law and back
 
 
 def test_normal_numbers_are_normal():
@@ -216,6 +234,15 @@ def test_the_law_of_the_weights_is_that_of_plain_ones():
     error = (ours.var(0) / 3000 + theirs.var(0) / 3000).sqrt()
     assert ((ours.mean(0) - theirs.mean(0)).abs() < 5 * error).all()
     assert torch.allclose(ours.std(0), theirs.std(0), rtol=0.15)
+
+
+def test_a_sequence_without_steps_has_a_likelihood_of_one():
+    model, guide = tiny_pair()
+    words = [torch.tensor([4, 5]), torch.tensor([], dtype=torch.long)]
+    found = sequence_weights(model, guide, [padded(words, 2)], 3)
+    assert found.lengths.tolist() == [2, 0]
+    assert found.log_weights[:, 1].tolist() == found.log_ratios[:, 1].tolist() == [0.0] * 3
+    assert filter_bounds(model, guide, [padded(words, 2)], 3).fivo_bound[1] == 0
 
 
 def test_the_encoder_runs_once_for_all_particles_of_a_tile():

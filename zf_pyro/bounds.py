@@ -27,8 +27,8 @@ from zf_pyro.keyed import KeyedNormals, keyed_uniforms
 from zf_pyro.model import StochasticRNN
 from zf_pyro.paths import Form
 from zf_pyro.scopes import evaluating, seeded
-from zf_pyro.tiles import Tile, tiles
-from zf_pyro.weights import Program, require_particles, sequence_weights
+from zf_pyro.tiles import SEQUENCES, Tile, tiles
+from zf_pyro.weights import MAX_ROWS, Program, require_particles, sequence_weights
 
 
 @dataclass(frozen=True)
@@ -187,8 +187,8 @@ def filter_bounds(
 ) -> FilterBounds:
     """The particle-filter bound of each sequence of `batches`, in their order, on the CPU.
 
-    Noise and tiles are as of `zf_pyro.weights.sequence_weights`, all K particles of a tile together: batches and their
-    order change nothing.
+    Noise and tiles are as of `zf_pyro.weights.sequence_weights`, but all K particles of a sequence are run together, so
+    that tiles hold fewer sequences where K is large. Batches and their order change nothing.
 
     Raises:
         InputError: as `filter_particles`; or there is no sequence.
@@ -198,7 +198,7 @@ def filter_bounds(
     device = next(model.parameters()).device
     places, found = [], []
     with seeded(device, seed), evaluating(model, guide):
-        for tile in tiles(batches):
+        for tile in tiles(batches, particle_tile(num_particles)):
             filtered = filter_tile(guide, tile._replace(batch=tile.batch.to(device)), num_particles, seed)
             places += tile.places
             each = torch.stack([filtered.log_likelihood, filtered.resampled.sum(0).double()])
@@ -206,6 +206,11 @@ def filter_bounds(
     if not found:
         raise InputError("there is no sequence to evaluate")
     return FilterBounds(*torch.cat(found, 1)[:, torch.tensor(places).argsort()])
+
+
+def particle_tile(num_particles: int) -> int:
+    """Sequences of a tile whose K particles are run together: as many as make `MAX_ROWS` rows, one at least."""
+    return max(1, min(SEQUENCES, MAX_ROWS // num_particles))
 
 
 def filter_tile(guide: Guide, tile: Tile, num_particles: int, seed: int) -> Filtered:

@@ -18,6 +18,15 @@ LEAST_PARTICLES = 100
 UNTRUSTWORTHY = 0.7
 """A shape of the tail above which an estimate by so many weights is not to be trusted."""
 
+LEAST_TAIL = 5
+"""Weights above the tail's beginning without which no shape is fitted."""
+
+NEGLIGIBLE = -600.0
+"""Log of the share of the largest weight below which one counts for none: a fit overflows below it."""
+
+EQUAL = 1e-6
+"""Logs of weights that are no further apart differ by rounding."""
+
 BOOTSTRAPS = 1_000
 
 
@@ -50,9 +59,9 @@ def effective_sample_sizes(log_weights: Tensor) -> Tensor:
 def pareto_shapes(log_weights: Tensor) -> Tensor:
     """The shape k-hat of a generalised Pareto law fitted to the largest weights of each sequence, (N,), float64.
 
-    Above 1/2 the weights have no variance, and above 0.7 as many as are practical do not average out. Of weights that
-    are all equal it is minus infinity. Vehtari, Simpson, Gelman, Yao, Gabry, "Pareto Smoothed Importance Sampling",
-    JMLR 2024.
+    Above 1/2 the weights have no variance, and above 0.7 as many as are practical do not average out. Where the largest
+    weights are all equal it is minus infinity; where fewer than `LEAST_TAIL` of them count beside the largest,
+    infinity. Vehtari, Simpson, Gelman, Yao, Gabry, "Pareto Smoothed Importance Sampling", JMLR 2024.
 
     Raises:
         ValueError: there are fewer than `LEAST_PARTICLES` weights.
@@ -62,10 +71,16 @@ def pareto_shapes(log_weights: Tensor) -> Tensor:
         raise ValueError(f"the tail of {count} weights is too short; take {LEAST_PARTICLES} or more")
     tail = math.ceil(min(count / 5, 3 * math.sqrt(count)))
     largest = log_weights.double().topk(tail + 1, 0).values
-    relative = (largest - largest[0]).exp()
-    exceedances = relative[:-1] - relative[-1]
-    shapes = [fit_generalized_pareto(each)[0] if each[0] > 0 else -math.inf for each in exceedances.T]
-    return torch.tensor(shapes, dtype=torch.float64).nan_to_num(nan=-math.inf, neginf=-math.inf, posinf=math.inf)
+    return torch.tensor([shape_of_tail(each) for each in (largest - largest[0]).T], dtype=torch.float64)
+
+
+def shape_of_tail(relative: Tensor) -> float:
+    """The shape of a tail from the logs of its weights and of where it begins, (M + 1,), descending from 0."""
+    if relative[-1] > -EQUAL:
+        return -math.inf
+    exceedances = relative.exp() - relative[-1].clamp(min=NEGLIGIBLE).exp()
+    exceedances = exceedances[exceedances > 0]
+    return fit_generalized_pareto(exceedances)[0] if len(exceedances) >= LEAST_TAIL else math.inf
 
 
 def bootstrap_errors(scores: Tensor, lengths: Tensor, seed: int = 0) -> tuple[float, float]:
@@ -78,6 +93,7 @@ def bootstrap_errors(scores: Tensor, lengths: Tensor, seed: int = 0) -> tuple[fl
     """
     generator = np.random.default_rng(seed)
     values, steps = scores.double().numpy(), lengths.double().numpy()
-    counts = generator.multinomial(len(values), np.full(len(values), 1 / len(values)), size=BOOTSTRAPS)
-    sums = counts @ values
-    return float((sums / len(values)).std()), float((sums / (counts @ steps)).std())
+    shares = np.full(len(values), 1 / len(values))
+    draws = (generator.multinomial(len(values), shares) for _ in range(BOOTSTRAPS))  # all at once would be 1,000 N
+    sums, lengths_drawn = np.array([(counts @ values, counts @ steps) for counts in draws]).T
+    return float((sums / len(values)).std()), float((sums / lengths_drawn).std())

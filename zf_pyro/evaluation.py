@@ -16,6 +16,7 @@ from zf_pyro.data.corpus import Corpus, Observation
 from zf_pyro.data.loader import Split, by_length, ordered_batches, subset
 from zf_pyro.diagnostics import LEAST_PARTICLES, curve, effective_sample_sizes, pareto_shapes
 from zf_pyro.figures import Figures, figures, of_weights
+from zf_pyro.filtering import require_guide
 from zf_pyro.guides import Guide
 from zf_pyro.latents import active_units, unit_divergences
 from zf_pyro.model import StochasticRNN
@@ -35,7 +36,13 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(model: StochasticRNN, guide: Guide, config: Config, corpus: Corpus) -> Evaluation:
-    """Score the test split, or its seeded subset, by the configuration's protocol."""
+    """Score the test split, or its seeded subset, by the configuration's protocol.
+
+    Raises:
+        InputError: the particle-filter bound is asked for, and the guide is no `Guide` of this model.
+    """
+    if config.filters:
+        require_guide(model, guide)
     chosen = subset(len(corpus.test.lengths), config.evaluation.eval_sequences, config.data.split_seed)
     num_particles, seed = config.evaluation.num_particles, config.seed
 

@@ -46,7 +46,12 @@ def uniforms(seed: int, key: int, number: int, count: int, *, first: int = 0, st
     # of them is not. Each value of the counter gives four.
     block, skipped = divmod(first, 4)
     words = Philox(key=words64(seed, key), counter=words64(block, 0, stream, number)).random_raw(skipped + count)
-    return ((words[skipped:] >> np.uint64(11)) + 0.5) * 2.0**-53
+    return inside(words[skipped:])
+
+
+def inside(words: np.ndarray) -> np.ndarray:
+    """Numbers strictly between 0 and 1 from 64-bit words: 52 bits of each, since with 53 a half is rounded up to 1."""
+    return ((words >> np.uint64(12)) + 0.5) * 2.0**-52
 
 
 def keyed_uniforms(seed: int, keys: Sequence[int], num_steps: int) -> Tensor:

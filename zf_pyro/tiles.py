@@ -25,7 +25,7 @@ PARTICLES = 8
 
 
 class Tile(NamedTuple):
-    """`SEQUENCES` sequences, or fewer very long ones, padded to the same length.
+    """`SEQUENCES` sequences, or fewer where so many are too much at once, padded to the same length.
 
     Attributes:
         batch: the sequences; where there are too few, the first stands for those that are missing.
@@ -55,12 +55,12 @@ class Single(NamedTuple):
 def padded_length(length: int) -> int:
     """T of the tile that a sequence of this length is in: the next of 1, 2, .. 8, 10, 12, 14, 16, 20, 24, 28, 32, .."""
     unit = 1 << max(0, (length - 1).bit_length() - 3)
-    return -(-length // unit) * unit
+    return max(1, -(-length // unit) * unit)
 
 
-def tile_size(num_steps: int) -> int:
-    """Sequences of a tile of T steps."""
-    return max(1, min(SEQUENCES, MAX_STEPS // num_steps))
+def tile_size(num_steps: int, most: int | None = None) -> int:
+    """Sequences of a tile of T steps, `SEQUENCES` or `most` of them where they are short."""
+    return max(1, min(SEQUENCES if most is None else most, MAX_STEPS // num_steps))
 
 
 def particle_chunks(num_particles: int, num_steps: int) -> tuple[int, int]:
@@ -70,22 +70,26 @@ def particle_chunks(num_particles: int, num_steps: int) -> tuple[int, int]:
     return -(-num_particles // count), count
 
 
-def tiles(batches: Iterable[SequenceBatch]) -> Iterator[Tile]:
+def tiles(batches: Iterable[SequenceBatch], most: int | None = None) -> Iterator[Tile]:
     """The sequences of some batches with targets, in tiles; places count on from batch to batch.
 
     At most a tile of each length is held back until it is full.
+
+    Args:
+        batches: the sequences.
+        most: of them in a tile; None for `SEQUENCES`.
     """
     waiting: dict[tuple[int, bool], list[Single]] = {}
     for single in singles(batches):
         steps = padded_length(len(single.targets))
         group = waiting.setdefault((steps, single.first_input_is_data), [])
         group.append(single)
-        if len(group) == tile_size(steps):
-            yield tile(group, steps)
+        if len(group) == tile_size(steps, most):
+            yield tile(group, steps, most)
             group.clear()
     for (steps, _), group in waiting.items():
         if group:
-            yield tile(group, steps)
+            yield tile(group, steps, most)
 
 
 def singles(batches: Iterable[SequenceBatch]) -> Iterator[Single]:
@@ -103,9 +107,9 @@ def singles(batches: Iterable[SequenceBatch]) -> Iterator[Single]:
             place += 1
 
 
-def tile(group: Sequence[Single], num_steps: int) -> Tile:
+def tile(group: Sequence[Single], num_steps: int, most: int | None) -> Tile:
     """Some sequences as a tile of T steps."""
-    missing = tile_size(num_steps) - len(group)
+    missing = tile_size(num_steps, most) - len(group)
     whole = [*group, *(group[0] for _ in range(missing))]
     keys = [each.key for each in group]
     lengths = torch.tensor([len(each.targets) for each in whole], device=group[0].targets.device)

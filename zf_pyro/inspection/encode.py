@@ -146,6 +146,8 @@ def protocol(*, exact: bool) -> str:
 def write_encoded(path: Path, names: list[str], found: list[Encoded], about: str, *, with_encoding: bool) -> None:
     """Write what `encode` found as an .npz: sequences one after the other, `lengths` to part them, their names.
 
+    States of the encoder are written where they are asked for; the guide must have one.
+
     Raises:
         InputError: the file cannot be written.
     """
@@ -155,7 +157,6 @@ def write_encoded(path: Path, names: list[str], found: list[Encoded], about: str
         "about": np.array(about),
     }
     for field in ("mean", "scale", *(["encoding"] if with_encoding else [])):
-        parts = [getattr(each, field) for each in found]
-        arrays[field] = torch.cat(parts).float().numpy()
+        arrays[field] = torch.cat([getattr(each, field) for each in found]).float().numpy()
     with explained(f"cannot write {path}"):
         write_atomically(path, lambda file: np.savez(file, **arrays))
