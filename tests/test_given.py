@@ -142,7 +142,7 @@ WRONG_TEXT = (
 
 @pytest.mark.parametrize(
     ("file", "made"),
-    [("a/ptb.test.txt", "ptb-z"), (".hidden.txt", "hidden-z"), ("..", "work-z"), ("plain", "plain-z")],
+    [("a/ptb.test.txt.gz", "ptb.test-z"), (".hidden.txt", "hidden-z"), ("..", "work-z"), ("plain", "plain-z")],
 )
 def test_names_of_what_is_made_of_a_file(file, made, tmp_path, monkeypatch):
     (tmp_path / "work" / "here").mkdir(parents=True)

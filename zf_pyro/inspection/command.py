@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -96,5 +97,5 @@ def latents(run: Path, num_particles: int | None, eval_sequences: str | None, da
 
 def beside(file: Path, ending: str) -> Path:
     """The name of what is made of a file, in the folder of work."""
-    name = Path(file.absolute().name.removesuffix(".gz").removesuffix(".xz"))
-    return Path(f"{name.stem}-{ending}")
+    name = os.path.basename(os.path.abspath(file)).lstrip(".").removesuffix(".gz").removesuffix(".xz")
+    return Path(f"{Path(name).stem}-{ending}")
