@@ -43,6 +43,21 @@ class Weights(NamedTuple):
     log_weights: Tensor
     log_ratios: Tensor
 
+    @classmethod
+    def empty(cls, num_particles: int, batch: SequenceBatch) -> Weights:
+        """Room for those of all K particles: kept one by one, they would lie between large tensors that come and go.
+
+        The memory allocator could then not use the gaps again, and the process would grow with K.
+        """
+        shape, device = (num_particles, batch.num_sequences), batch.mask.device
+        return cls(*(torch.empty(shape, dtype=torch.float64, device=device) for _ in cls._fields))
+
+    def fill(self, start: int, some: Weights) -> None:
+        """Put in those of some particles, the first of them number `start`; those beyond its room are left out."""
+        for whole, part in zip(self, some, strict=True):
+            room = whole[start : start + len(part)]
+            room.copy_(part[: len(room)])
+
 
 def importance_weights(
     model: StochasticRNN,
@@ -69,11 +84,11 @@ def importance_weights(
     chunk = max(1, rows // batch.num_sequences)
     with evaluating(model, guide), skip_terms(AUXILIARY, BACKWARD):
         program = partial(guide, encoding=guide.encode(batch)) if isinstance(guide, Guide) else guide
-        chunks = [
-            weigh(model, program, batch, min(chunk, num_particles - start), form)
-            for start in range(0, num_particles, chunk)
-        ]
-    return Weights(*(torch.cat(parts) for parts in zip(*chunks, strict=True)))
+        weights = Weights.empty(num_particles, batch)
+        for start in range(0, num_particles, chunk):
+            stop = min(start + chunk, num_particles)
+            weights.fill(start, weigh(model, program, batch, stop - start, form))
+    return weights
 
 
 def weigh(model: StochasticRNN, guide: Program, batch: SequenceBatch, num_particles: int, form: Form) -> Weights:
@@ -170,13 +185,13 @@ def tile_weights(model: StochasticRNN, guide: Guide, tile: Tile, num_particles: 
     """The importance weights of all sequences of a tile."""
     steps = tile.batch.num_steps
     size, count = particle_chunks(num_particles, steps)
-    chunks = []
     with evaluating(model, guide), skip_terms(AUXILIARY, BACKWARD):
         program = partial(guide, encoding=guide.encode(tile.batch))
+        weights = Weights.empty(num_particles, tile.batch)
         for first in range(0, size * count, size):
             with given_noise(KeyedNormals(seed, tile.keys, range(first, first + size), steps)):
-                chunks.append(weigh(model, program, tile.batch, size, form))
-    return Weights(*(torch.cat(parts)[:num_particles] for parts in zip(*chunks, strict=True)))
+                weights.fill(first, weigh(model, program, tile.batch, size, form))
+    return weights
 
 
 def put_together(found: Sequence[tuple[Tensor, ...]]) -> SequenceWeights:
