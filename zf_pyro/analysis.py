@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import wave
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -13,9 +11,9 @@ from torch import Tensor
 from zf_pyro.data.batch import SequenceBatch
 from zf_pyro.data.corpus import Corpus, Observation
 from zf_pyro.data.text import END, START, TextCorpus, Vocabulary
-from zf_pyro.files import explained, write_atomically, write_text
+from zf_pyro.files import explained, write_text
+from zf_pyro.media.writing import write_together
 from zf_pyro.model import StochasticRNN
-from zf_pyro.pictures import draw_sequences
 from zf_pyro.runs import SAMPLES
 from zf_pyro.scopes import evaluating, seeded
 
@@ -33,21 +31,7 @@ def write_samples(model: StochasticRNN, corpus: Corpus, num_sequences: int, fold
             write_text(folder / SAMPLES[0], "\n".join(sentences) + "\n")
         return
     sequences = sample_sequences(model, observation, num_sequences, seed=seed)
-    with explained(f"cannot write into {folder}"):
-        write_atomically(folder / SAMPLES[1], lambda file: np.savez_compressed(file, samples=sequences))
-        draw_sequences(list(sequences), observation, folder / SAMPLES[2])
-        if observation.rate:
-            write_atomically(folder / SAMPLES[3], lambda file: write_wav(file, sequences, observation.rate))
-
-
-def write_wav(file: BinaryIO, waveforms: np.ndarray, rate: int) -> None:
-    """Write waveforms (N, T, D), in 16-bit units, one after the other with a third of a second of silence between."""
-    sounds = [np.concatenate([each.ravel(), np.zeros(rate // 3)]) for each in waveforms]
-    with wave.open(file, "wb") as output:
-        output.setnchannels(1)
-        output.setsampwidth(2)
-        output.setframerate(rate)
-        output.writeframes(np.concatenate(sounds).round().clip(-(2**15), 2**15 - 1).astype("<i2").tobytes())
+    write_together(folder, "samples", sequences, observation)
 
 
 def sample_sentences(

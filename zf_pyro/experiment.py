@@ -320,5 +320,5 @@ def write_outcome(trainer: Trainer, config: Config, corpus: Corpus, folder: Path
     """Write samples and curves, then the results, whose presence says that the run is finished."""
     write_samples(trainer.model, corpus, config.evaluation.num_samples, folder, seed=config.seed)
     with explained(f"cannot write into {folder}"):
-        plot_curves(read_metrics(folder), folder / runs.CURVES)
+        plot_curves(read_metrics(folder), folder / runs.CURVES, corpus.observation.step)
         write_text(folder / runs.RESULTS, to_json(results, indent=2) + "\n")

@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from zf_pyro.data.corpus import Corpus, Observation
 from zf_pyro.data.given import Given, Reading
-from zf_pyro.data.midi import KEYS, read_midi
+from zf_pyro.data.midi import FINEST_GRID, KEYS, read_midi
 from zf_pyro.data.npz import Npz
 from zf_pyro.data.reading import files_below, readable
 from zf_pyro.data.rolls import json_rolls, npz_rows, read_json
@@ -58,6 +58,8 @@ class MusicSettings(SplitSettings):
         for name, least in (("chunk_length", 0), ("steps_per_beat", 1)):
             if getattr(self, name) < least:
                 raise InputError(f"{name} = {getattr(self, name)}: it is to be at least {least}")
+        if self.steps_per_beat > FINEST_GRID:
+            raise InputError(f"steps_per_beat = {self.steps_per_beat}: MIDI has no more than {FINEST_GRID:,}")
 
 
 class _Music(NamedTuple):
@@ -101,7 +103,14 @@ def load_music(data: Path, settings: MusicSettings) -> Corpus:
         for name, pieces in music.pieces.items()
     }
     return Corpus(
-        observation=Observation("bernoulli", KEYS, sequence="piece", step="frame", sample_steps=100),
+        observation=Observation(
+            "bernoulli",
+            KEYS,
+            sequence="piece",
+            step="frame",
+            sample_steps=100,
+            steps_per_beat=settings.steps_per_beat,
+        ),
         train=splits["train"],
         valid=splits["valid"],
         test=splits["test"],
