@@ -63,7 +63,7 @@ class Session:
             **opt.told_decoder(self.decoder),
             **about,
         }
-        click.echo(f"Written: {write(made, self.place, self.run, said)}")
+        click.echo(f"Written: {write(made, self.place, self.run, said | about)}")
 
 
 @click.command()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from zf_pyro.data.batch import SequenceBatch
 from zf_pyro.errors import check
@@ -39,7 +40,7 @@ class Made(NamedTuple):
         """One that was given, or the first steps of it."""
         targets = one.targets
         assert targets is not None
-        (found,) = unpacked(targets[:steps], targets.new_zeros(1, dtype=float), run.observation)
+        (found,) = unpacked(targets[:steps], torch.zeros(1), run.observation)
         return cls(title, found.sequence, {"original": True})
 
 
@@ -83,9 +84,7 @@ def place_for(run: Path, what: str, output: Path | None, *, force: bool) -> Plac
         filled = there and any(output.iterdir())
     ours = (output / JSON).is_file()
     check(not filled or ours, f"{output} is not empty, and holds other things; choose another --output")
-    check(
-        not filled or force, f"{output} holds sequences already; name another by --output, or --force overwrites them"
-    )
+    check(not filled or force, f"{output} holds sequences already; choose another --output, or --force overwrites")
     if there:
         require_writable(output)
     return place
