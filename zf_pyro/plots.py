@@ -192,7 +192,7 @@ def draw_units(axes: Axes, values: Sequence[float | None] | None, step: str) -> 
     if values is None:
         say_unknown(axes)
         return
-    axes.bar(np.arange(1, len(values) + 1), np.sort(finite(values))[::-1], width=1.0)
+    axes.bar(np.arange(1, len(values) + 1), -np.sort(-finite(values)), width=1.0)
     axes.axhline(ACTIVE, color=ink(), linewidth=0.8, linestyle="--", label=f"active: more than {ACTIVE:g}")
     axes.set_yscale("symlog", linthresh=ACTIVE)
     axes.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=ACTIVE, subs=(1, 2, 5)))
