@@ -7,7 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from zf_pyro import InputError
-from zf_pyro.plots import bound_figure, curves_figure, draw, kl_figure, plot_curves, validation_figure
+from zf_pyro.plots import bound_figure, curves_figure, draw, kl_figure, plot_curves
 from zf_pyro.scores import Scores, curve_errors, write_scores
 
 
@@ -74,15 +74,6 @@ def test_one_particle_has_one_bound():
     assert len(curves_figure(lines).axes[0].lines) == 1
 
 
-def test_validations_of_several_runs():
-    lines = [{"step": 5, "valid_iw_bound": -8.0, "valid_length": 4.0}, record(5)]
-    figure = validation_figure({"_one $x": lines, "two": []}, "frame")
-    (axes,) = figure.axes
-    assert [line.get_ydata().tolist() for line in axes.lines] == [[-2.0], []]
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("updates", "nats per frame")
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == [r" _one \$x", " two"]
-
-
 def test_kl_over_time_and_by_units():
     figure = kl_figure([0.5, 0.25, None, 0.1], [40, 30, 4, 3], [0.001, None, 0.3], "frame")
     over_steps, by_unit = figure.axes
@@ -101,7 +92,7 @@ def test_kl_that_is_not_known_is_said():
 
 
 def test_the_bound_over_particles():
-    figure = bound_figure({"1": -5.0, "10": -4.0, "25": -3.5}, {1: 2.0, 10: 1.0, 25: 0.5}, -5.0, "piece", {10: 0.1})
+    figure = bound_figure({"1": -5.0, "10": -4.0, "25": -3.5}, {1: 2.0, 10: 1.0, 25: 0.5}, -5.0, "piece", {"10": 0.1})
     top, bottom = figure.axes
     for axes, values in ((top, [-5.0, -4.0, -3.5]), (bottom, [0.0, 1.0, 1.5])):
         assert axes.lines[0].get_xdata().tolist() == [1, 10, 25]

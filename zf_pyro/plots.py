@@ -84,27 +84,6 @@ def curves_figure(records: Iterable[dict[str, Any]], step: str = "step") -> Figu
     return figure
 
 
-def validation_figure(runs: Mapping[str, Iterable[dict[str, Any]]], step: str = "step") -> Figure:
-    """The importance-weighted bound on the validation split of several runs, in nats per step over updates.
-
-    Args:
-        runs: the lines of metrics.jsonl of each, by its name.
-        step: what a step is called.
-    """
-    figure = Figure(figsize=(WIDTH, 2.8 + 0.2 * len(runs)), layout="constrained")
-    axes = figure.subplots()
-    for name, records in runs.items():
-        points = points_of("valid_iw_bound", BOUND, list(records))
-        updates, values, lengths = np.array(points, dtype=float).reshape(-1, 3).T
-        axes.plot(updates, values / lengths, marker="o", markersize=4, label=" " + name.replace("$", r"\$"))
-    axes.set_title("Validation, importance-weighted bound", fontsize="medium")
-    axes.set(xlabel="updates", ylabel=f"nats per {step}")
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axes.grid(alpha=0.3)
-    figure.legend(loc="outside lower center", fontsize="small")
-    return figure
-
-
 def is_worth_drawing(panel: Panel, lines: Sequence[dict[str, Any]]) -> bool:
     """Whether a run has what is in a panel; of a learning rate, whether it changed."""
     seen = {line[name] for line in lines for name in panel.names if line.get(name) is not None}
@@ -203,17 +182,17 @@ def draw_units(axes: Axes, values: Sequence[float | None] | None, step: str) -> 
 
 def bound_figure(
     curve: Mapping[Any, float | None],
-    errors: Mapping[int, float] | None,
+    errors: Mapping[Any, float] | None,
     elbo: float | None,
     sequence: str = "sequence",
-    gain_errors: Mapping[int, float] | None = None,
+    gain_errors: Mapping[Any, float] | None = None,
 ) -> Figure:
     """The importance-weighted bound against the number of particles, beside the ELBO; below it what particles gain.
 
     All K are tried on the same sequences, so that what is gained is known far better than the bound itself.
 
     Args:
-        curve: the bound by K particles, nats per sequence, for each K, which may be its text as in results.json.
+        curve: the bound by K particles, nats per sequence, for each K; here as below, K may be a text, as in JSON.
         errors: standard errors of these (`zf_pyro.scores.curve_errors`); None where they are not known.
         elbo: the evidence lower bound.
         sequence: what a sequence is called.
@@ -245,9 +224,10 @@ def bound_figure(
     return figure
 
 
-def with_errors(axes: Axes, counts: Sequence[int], values: np.ndarray, errors: Mapping[int, float] | None) -> None:
+def with_errors(axes: Axes, counts: Sequence[int], values: np.ndarray, errors: Mapping[Any, float] | None) -> None:
     """Points joined by a line, with bars of one standard error to either side where these are known."""
-    spread = finite([errors.get(count) for count in counts]) if errors else None
+    known = {int(count): error for count, error in (errors or {}).items()}
+    spread = finite([known.get(count) for count in counts]) if known else None
     axes.errorbar(counts, values, yerr=spread, marker="o", markersize=4, capsize=3)
     axes.grid(alpha=0.3)
 
