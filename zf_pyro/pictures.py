@@ -99,7 +99,7 @@ def sequences_figure(
     if not observation.rows:
         align(figure, panels, shown, observation)
     if title:
-        figure.suptitle(title, fontsize="small", parse_math=False, wrap=True)
+        figure.suptitle(textwrap.fill(title, LETTERS), fontsize="small", parse_math=False)
     return figure
 
 
