@@ -25,6 +25,7 @@ from zf_pyro.generation.decoding import first_inputs, unpacked
 from zf_pyro.generation.interpolation import mixed, shares_of, slerp
 from zf_pyro.generation.posterior import drawn_paths, latent_paths
 from zf_pyro.generation.reconstruction import from_path
+from zf_pyro.generation.rollout import Followed, Rollout
 from zf_pyro.generation.traverse import traverse
 from zf_pyro.inspection.encode import encode
 from zf_pyro.logistics import DiscretisedLogistics
@@ -285,6 +286,16 @@ def test_a_beam_of_one_is_greedy_and_no_beam_finds_more_than_all(seed):
     for width in (2, 5):
         some = decode(run, 3, Decoder("beam", width=width), latents=paths)
         assert all(a.score <= b.score + 1e-12 for a, b in zip(some, everything, strict=True))
+
+
+def test_hypotheses_of_a_sequence_share_the_noise_of_z():
+    run = run_of(WORDS, family="zforcing")
+    rollout = Rollout(run.model, torch.Size((4, 2)), Followed([torch.zeros(0)] * 2, next(run.model.parameters())))
+    for _ in range(2):
+        rollout.step(torch.full((4, 2), START))
+    first, *others = rollout.state.latent
+    assert all(torch.allclose(first, other) for other in others)
+    assert (first[0] - first[1]).abs().max() > 0.01
 
 
 # Draws.
