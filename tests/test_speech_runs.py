@@ -29,11 +29,12 @@ from tests.sounds import (
     write_timit,
 )
 from tests.toy_runs import SIZES, set_all
-from zf_pyro import analysis, experiment, runs
+from zf_pyro import experiment, runs
 from zf_pyro.cli import exit_with, train
 from zf_pyro.data.datasets import open_data
 from zf_pyro.data.speech.waveforms import Waveforms
 from zf_pyro.data.splits import SPLITS
+from zf_pyro.media import writing
 from zf_pyro.presets import PRESETS
 from zf_pyro.training import Trainer
 
@@ -59,7 +60,7 @@ def results(run):
 def without_pictures(monkeypatch):
     """What takes longest of a tiny run."""
     monkeypatch.setattr(experiment, "plot_curves", lambda *arguments: None)
-    monkeypatch.setattr(analysis, "draw_sequences", lambda *arguments: None)
+    monkeypatch.setattr(writing, "draw_sequences", lambda *arguments: None)
 
 
 @pytest.fixture
@@ -81,7 +82,11 @@ def test_a_run(run_py, zf, sources, tmp_path, kind):
     run = tmp_path / "run"
     status, output, error = run_py("--dataset", *sources[kind], *TINY, "--output", run)
     assert status == 0, error
-    assert {path.name for path in run.iterdir()} == {*runs.FILES, "evaluation-2.npz"} - {runs.VOCABULARY, "samples.txt"}
+    assert {path.name for path in run.iterdir()} == {*runs.FILES, "evaluation-2.npz"} - {
+        runs.VOCABULARY,
+        "samples.txt",
+        "samples.mid",
+    }
     loaded = zf_pyro.load(run)
     observation = loaded.observation
     sequence = "utterance" if "timit" in sources[kind] else "row"

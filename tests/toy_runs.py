@@ -10,7 +10,7 @@ import pytest
 from zf_pyro import runs
 from zf_pyro.cli import cli, exit_with, train
 
-TEXT_FILES = {*runs.FILES, "evaluation-5.npz"} - {"samples.npz", "samples.png", "samples.wav"}
+TEXT_FILES = {*runs.FILES, "evaluation-5.npz"} - {"samples.npz", "samples.png", "samples.wav", "samples.mid"}
 """What the folder of a finished run on text holds, tested by five particles."""
 
 

@@ -11,7 +11,8 @@ timing.json       seconds an update
 samples.txt       sequences drawn from the prior, where they are text; elsewhere
 samples.npz       the same as numbers
 samples.png       and as pictures
-samples.wav       and as sound, where they are waveforms
+samples.wav       and as sound, where they are waveforms or music
+samples.mid       and as notes, where they are music and mido is installed
 curves.png        the metrics as curves
 latents.json      how much of the latent variable is in use, and
 latents.png       a picture of it, where it was asked for
@@ -48,8 +49,8 @@ from zf_pyro.timing import TIMING
 
 CONFIG, VOCABULARY, CHECKPOINT = "config.toml", "vocabulary.txt", "checkpoint.pt"
 OBSERVATION, RESULTS, CURVES = "observation.json", "results.json", "curves.png"
-SAMPLES = ("samples.txt", "samples.npz", "samples.png", "samples.wav")
-"""The first is of text, the second and third are of other data, the last of waveforms."""
+SAMPLES = ("samples.txt", "samples.npz", "samples.png", "samples.wav", "samples.mid")
+"""The first is of text, the second and third are of other data, the fourth of sound, the last of music."""
 FILES = (RESULTS, CONFIG, OBSERVATION, VOCABULARY, METRICS, CHECKPOINT, TIMING, *SAMPLES, CURVES)
 LATENTS, LATENTS_PICTURE = "latents.json", "latents.png"
 PATTERNS = (*FILES, LATENTS, LATENTS_PICTURE, "evaluation-*.json", "evaluation-*.npz", "*.tmp")

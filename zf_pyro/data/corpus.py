@@ -30,6 +30,7 @@ class Observation:
         sample_steps: how many steps to generate of a sequence.
         rows: of the picture that a sequence of single pixels scans line by line; 0 where it is no picture.
         rate: samples a second, where a step is a frame of D samples of a waveform; 0 elsewhere.
+        steps_per_beat: of a piano roll, whose 88 bits are the piano's keys; 0 elsewhere.
         mean: (D,) of the training split, which was taken from real numbers, or (1,) of all numbers of a step alike;
             empty elsewhere.
         std: (D,) or (1,), by which they were then divided.
@@ -44,6 +45,7 @@ class Observation:
     sample_steps: int = 100
     rows: int = 0
     rate: int = 0
+    steps_per_beat: int = 0
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     limits: tuple[int, ...] = ()
@@ -57,7 +59,7 @@ class Observation:
         """
         if self.law not in get_args(Law):
             raise ValueError(f"no law {self.law!r}")
-        for name, least in (("size", 1), ("sample_steps", 1), ("rows", 0), ("rate", 0)):
+        for name, least in (("size", 1), ("sample_steps", 1), ("rows", 0), ("rate", 0), ("steps_per_beat", 0)):
             if type(getattr(self, name)) is not int or getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)!r}")
         for name in ("mean", "std"):

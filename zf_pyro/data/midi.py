@@ -21,6 +21,8 @@ KEYS = 88
 """Of a piano, and so the width of a roll."""
 LOWEST = 21
 """The MIDI number of the piano's lowest note; its highest is 108."""
+FINEST_GRID = 2**15 - 1
+"""Steps a beat: as many ticks as a file can give to one."""
 LONGEST_ROLL = 1_000_000
 """Steps; more than any piece has, and few enough to hold in memory."""
 

@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from zf_pyro.data.corpus import Corpus, Observation
 from zf_pyro.data.given import Given, Reading
-from zf_pyro.data.midi import KEYS, read_midi
+from zf_pyro.data.midi import FINEST_GRID, KEYS, read_midi
 from zf_pyro.data.npz import Npz
 from zf_pyro.data.reading import files_below, readable
 from zf_pyro.data.rolls import json_rolls, npz_rows, read_json
@@ -39,6 +39,9 @@ from zf_pyro.errors import InputError
 ACCEPTED = "an .npz file of the SRNN authors' kind, a .json or .json.gz of pieces, or a folder of MIDI files"
 
 KINDS = {".npz": "npz", ".json": "json", ".json.gz": "json", ".mid": "midi", ".midi": "midi"}
+NPZ_STEPS_PER_BEAT = 2
+"""The grid of the SRNN authors' sets, which does not stand in the files: their chorales are twice as long as in
+quarter notes, and most notes of their Nottingham melodies, eighths, last one step."""
 _JSON_NAMES = {"train": ("train",), "valid": ("valid", "validation", "val"), "test": ("test",)}
 
 
@@ -50,7 +53,8 @@ class MusicSettings(SplitSettings):
     """Training pieces of JSON and MIDI are cut into rows of at most this many steps; 0 leaves them whole. Validation
     and test pieces stay whole, and the rows of an .npz are as they are."""
     steps_per_beat: int = 4
-    """The time grid of MIDI files. Without effect on the others, which come with theirs."""
+    """The time grid to read MIDI files on, and the one that JSON is written in, which matters only to sound. That of
+    an .npz is `NPZ_STEPS_PER_BEAT`."""
 
     def __post_init__(self) -> None:
         """Refuse lengths that are none."""
@@ -58,6 +62,8 @@ class MusicSettings(SplitSettings):
         for name, least in (("chunk_length", 0), ("steps_per_beat", 1)):
             if getattr(self, name) < least:
                 raise InputError(f"{name} = {getattr(self, name)}: it is to be at least {least}")
+        if self.steps_per_beat > FINEST_GRID:
+            raise InputError(f"steps_per_beat = {self.steps_per_beat}: MIDI has no more than {FINEST_GRID:,}")
 
 
 class _Music(NamedTuple):
@@ -101,7 +107,14 @@ def load_music(data: Path, settings: MusicSettings) -> Corpus:
         for name, pieces in music.pieces.items()
     }
     return Corpus(
-        observation=Observation("bernoulli", KEYS, sequence="piece", step="frame", sample_steps=100),
+        observation=Observation(
+            "bernoulli",
+            KEYS,
+            sequence="piece",
+            step="frame",
+            sample_steps=100,
+            steps_per_beat=NPZ_STEPS_PER_BEAT if music.rows else settings.steps_per_beat,
+        ),
         train=splits["train"],
         valid=splits["valid"],
         test=splits["test"],
