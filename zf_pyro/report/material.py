@@ -1,0 +1,158 @@
+"""All that a report is made from: what a run's folder holds, and its data where it is still there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zf_pyro import runs
+from zf_pyro.compare.tested import Finished, read_finished, read_json
+from zf_pyro.config import Config
+from zf_pyro.data.corpus import Corpus, Observation
+from zf_pyro.data.loader import subset
+from zf_pyro.data.text import Vocabulary
+from zf_pyro.errors import InputError
+from zf_pyro.experiment import corpus_at
+from zf_pyro.metrics import read_metrics
+from zf_pyro.scores import scores_file
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """A finished run.
+
+    Attributes:
+        finished: what its folder says of it.
+        run: its programs.
+        corpus: its data; None where it is not there.
+        missing: why it is not, in a line; empty where it is.
+    """
+
+    finished: Finished
+    run: runs.LoadedRun
+    corpus: Corpus | None
+    missing: str = ""
+
+    @property
+    def folder(self) -> Path:
+        """The run's."""
+        return self.finished.folder
+
+    @property
+    def config(self) -> Config:
+        """Every setting."""
+        return self.finished.config
+
+    @property
+    def observation(self) -> Observation:
+        """What stands at a step."""
+        return self.run.observation
+
+    @property
+    def vocabulary(self) -> Vocabulary | None:
+        """Of text."""
+        return self.run.vocabulary
+
+    @property
+    def name(self) -> str:
+        """The folder's own name."""
+        return printable(self.folder.absolute().name)
+
+    @cached_property
+    def evaluations(self) -> list[dict[str, Any]]:
+        """Every test of the run, results.json and evaluation-K.json, by their numbers of particles.
+
+        A damaged evaluation is left out, and so is one that repeats the results.
+        """
+        found = {self.finished.results["test"]["num_particles"]: self.finished.results}
+        for path in sorted(self.folder.glob("evaluation-*.json")):
+            try:
+                table = read_json(path)
+            except InputError:
+                continue
+            number = table["test"].get("num_particles")
+            if isinstance(number, int) and number not in found:
+                found[number] = table
+        return [found[number] for number in sorted(found)]
+
+    @property
+    def best(self) -> dict[str, Any]:
+        """The test by the most particles."""
+        return self.evaluations[-1]
+
+    @cached_property
+    def scores(self) -> dict[str, np.ndarray]:
+        """What is kept of the single sequences of that test; nothing where the file is not there."""
+        try:
+            path = self.folder / scores_file(self.best["test"]["num_particles"])
+            with np.load(path, allow_pickle=False) as file:
+                return {name: file[name] for name in file.files}
+        except (OSError, ValueError, EOFError):
+            return {}
+
+    @cached_property
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        return list(read_metrics(self.folder))
+
+    @property
+    def tested(self) -> np.ndarray:
+        """The places of the run's test sequences in the test split of its data."""
+        settings = self.config.evaluation
+        return subset(len(self.data.test.lengths), settings.eval_sequences, self.config.data.split_seed)
+
+    @property
+    def data(self) -> Corpus:
+        """The run's data.
+
+        Raises:
+            InputError: it is not there.
+        """
+        if self.corpus is None:
+            raise InputError(self.missing)
+        return self.corpus
+
+    @property
+    def has_latents(self) -> bool:
+        """Whether there is a latent variable."""
+        return self.config.model.family != "rnn"
+
+
+def gather(
+    folder: Path, say: Callable[[str], None], data: Path | None = None, corpus: Corpus | None = None
+) -> Material:
+    """What a finished run is reported from.
+
+    Args:
+        folder: the run.
+        say: is told what a user should know.
+        data: where its data is now, if not where it was; it has to be there.
+        corpus: the run's data, where it is open already.
+
+    Raises:
+        InputError: the folder is no finished run or is damaged, or `data` is not its data.
+    """
+    finished, run = read_finished(folder), runs.load(folder)
+    if corpus is not None:
+        return Material(finished, run, corpus)
+    try:
+        return Material(finished, run, corpus_at(run.config, folder, data, say))
+    except InputError as error:
+        if data is not None:
+            raise
+        say(f"Without the data of {folder}: {error}")
+        return Material(finished, run, None, f"the data of the run is not at hand ({error}); --data says where it is")
+
+
+def printable(name: str) -> str:
+    """A name of a file for a page: bytes that are no UTF-8 are spelled out."""
+    return name.encode(errors="backslashreplace").decode()
