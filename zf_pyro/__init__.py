@@ -9,6 +9,9 @@ from zf_pyro.errors import InputError
 from zf_pyro.filtering import filter_particles
 from zf_pyro.fivo import ZForcingFIVO
 from zf_pyro.flows import CouplingFlow
+from zf_pyro.generation.decoding import Decoded, Decoder, decode
+from zf_pyro.generation.interpolation import interpolate
+from zf_pyro.generation.reconstruction import continue_prefix, reconstruct
 from zf_pyro.guides import Guide
 from zf_pyro.importance import ZForcingIWAE
 from zf_pyro.model import StochasticRNN
@@ -40,6 +43,8 @@ __all__ = [
     "Context",
     "CouplingFlow",
     "Cyclic",
+    "Decoded",
+    "Decoder",
     "DelayedTransition",
     "DeterministicTransition",
     "DiagonalGaussian",
@@ -69,11 +74,15 @@ __all__ = [
     "ZForcingELBO",
     "ZForcingFIVO",
     "ZForcingIWAE",
+    "continue_prefix",
+    "decode",
     "estimate_bound",
     "estimate_filter_bound",
     "filter_particles",
     "importance_weights",
+    "interpolate",
     "load",
     "log_likelihood",
+    "reconstruct",
     "schedule",
 ]

@@ -79,6 +79,14 @@ class DiscretisedLogistics(TorchDistribution):
                 each.expand(*chosen.shape[:-1], each.shape[-1]).gather(-1, chosen).squeeze(-1)
                 for each in (self.means, self.log_scales)
             )
-            drawn = means + log_scales.exp() * torch.logit(torch.rand_like(means), eps=1e-7)
-            place = ((drawn - self.lowest) / self.width).round().clamp(0, self.levels - 1)
-            return self.lowest + place * self.width
+            return self.nearest(means + log_scales.exp() * torch.logit(torch.rand_like(means), eps=1e-7))
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean of the mixture before it is gathered at the points, (..., B, D)."""
+        return (self.scores.softmax(-1) * self.means).sum(-1)
+
+    def nearest(self, values: Tensor) -> Tensor:
+        """The points of the lattices nearest to some values, (..., D)."""
+        place = ((values - self.lowest) / self.width).round().clamp(0, self.levels - 1)
+        return self.lowest + place * self.width

@@ -13,6 +13,7 @@ import pyro
 import torch
 from pyro import poutine
 from pyro.distributions.util import scale_and_mask
+from pyro.poutine import Trace
 from torch import Tensor
 
 from zf_pyro.data.batch import MAX_STEPS, SequenceBatch
@@ -78,15 +79,27 @@ def importance_weights(
 
 def weigh(model: StochasticRNN, guide: Program, batch: SequenceBatch, num_particles: int, form: Form) -> Weights:
     """Importance weights of one chunk of particles."""
+    return weights_of(
+        *traces(model, guide, batch, num_particles, form), torch.Size((num_particles, batch.num_sequences))
+    )
+
+
+def traces(
+    model: StochasticRNN, guide: Program, batch: SequenceBatch, num_particles: int, form: Form
+) -> tuple[Trace, Trace]:
+    """What one chunk of particles leaves: the guide's trace, and the model's on the same draws."""
     options: dict[str, Any] = {} if form == "step" else {"form": form}
     with pyro.plate("particles", num_particles, dim=-2):
         guide_trace = poutine.trace(guide).get_trace(batch, **options)
-        model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(batch, **options)
+        return guide_trace, poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(batch, **options)
+
+
+def weights_of(guide_trace: Trace, model_trace: Trace, shape: torch.Size) -> Weights:
+    """Importance weights (K, B) from the two traces."""
     # All of the guide's sites: an autoguide's density is that of sites of its own. Its added terms count for nothing.
     posterior = sum_scores(guide_trace, lambda name, site: True, precise_log_prob)
     prior = sum_scores(model_trace, lambda name, site: name in guide_trace.nodes, precise_log_prob)
     likelihood = sum_scores(model_trace, lambda name, site: name not in guide_trace.nodes, precise_log_prob)
-    shape = (num_particles, batch.num_sequences)
     log_ratios = (posterior - prior).expand(shape)
     return Weights((likelihood - log_ratios).expand(shape), log_ratios)
 

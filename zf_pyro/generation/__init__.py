@@ -1,0 +1,1 @@
+"""What a trained model makes: samples, continuations, reconstructions, interpolations and traverses."""
