@@ -21,8 +21,10 @@ from zf_pyro.scopes import prepare_torch
 
 
 @click.command()
-@click.argument("runs", "folders", metavar="RUN...", nargs=-1, required=True, type=FOLDER)
-@click.option("--output", type=FOLDER, help="The page to write [default: RUN/report.html; of several runs/report-N.html].")
+@click.argument("folders", metavar="RUN...", nargs=-1, required=True, type=FOLDER)
+@click.option(
+    "--output", type=FOLDER, help="The page to write [default: RUN/report.html; of several runs/report-N.html]."
+)
 @click.option("--force", is_flag=True, help="Overwrite --output.")
 @click.option("--data", type=FOLDER, help="Where the data of a single RUN is now, if it has moved.")
 def report(folders: tuple[Path, ...], output: Path | None, force: bool, data: Path | None) -> None:

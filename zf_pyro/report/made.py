@@ -38,7 +38,9 @@ def reconstructions(material: Material) -> list[Block]:
     ones = [one(material, place) for place in places]
     found = [each for batch in ones for each in reconstruct(material.run, batch, seed=material.config.seed)]
     names = [name_of(material, place) for place in places]
-    about = "decoded greedily from the path of the posterior's means, fed with its own output" + cut_note(ones, material)
+    about = "decoded greedily from the path of the posterior's means, fed with its own output" + cut_note(
+        ones, material
+    )
     if material.vocabulary is not None:
         rows = [
             (name, sentence_of(material, place), said(material, each))
@@ -67,8 +69,8 @@ def interpolations(material: Material) -> list[Block]:
 def between(material: Material, first: int, second: int) -> list[Block]:
     """The sequences between two of the test split."""
     shares = shares_of(11 if is_short(material) else 5)
-    ends = [one(material, place) for place in (first, second)]
-    found = interpolate(material.run, *ends, len(shares), seed=material.config.seed)
+    start, end = one(material, first), one(material, second)
+    found = interpolate(material.run, start, end, len(shares), seed=material.config.seed)
     a, b = name_of(material, first), name_of(material, second)
     caption = f"From {a} to {b}: the paths of the posterior's means mixed linearly, decoded greedily"
     if material.vocabulary is not None:

@@ -19,7 +19,7 @@ from zf_pyro.data.text import Vocabulary
 from zf_pyro.errors import InputError
 from zf_pyro.experiment import corpus_at
 from zf_pyro.metrics import read_metrics
-from zf_pyro.scores import scores_file
+from zf_pyro.scores import read_scores, scores_file
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,30 +69,36 @@ class Material:
 
         A damaged evaluation is left out, and so is one that repeats the results.
         """
-        found = {self.finished.results["test"]["num_particles"]: self.finished.results}
+        found = [self.finished.results]
         for path in sorted(self.folder.glob("evaluation-*.json")):
             try:
                 table = read_json(path)
             except InputError:
                 continue
-            number = table["test"].get("num_particles")
-            if isinstance(number, int) and number not in found:
-                found[number] = table
-        return [found[number] for number in sorted(found)]
+            if isinstance(table["test"].get("num_particles"), int) and table["test"] != found[0]["test"]:
+                found.append(table)
+        return sorted(found, key=particles)
 
     @property
-    def best(self) -> dict[str, Any]:
-        """The test by the most particles."""
+    def main(self) -> dict[str, Any]:
+        """Of the tests on the most sequences the one by the most particles."""
+        return max(self.evaluations, key=lambda table: table["test"]["num_sequences"] * (1 << 60) + particles(table))
+
+    @property
+    def tightest(self) -> dict[str, Any]:
+        """The test by the most particles, perhaps of fewer sequences."""
         return self.evaluations[-1]
 
-    @cached_property
-    def scores(self) -> dict[str, np.ndarray]:
-        """What is kept of the single sequences of that test; nothing where the file is not there."""
+    def scores_of(self, table: dict[str, Any]) -> dict[str, np.ndarray]:
+        """What is kept of the single sequences of a test; nothing where the file is not there or is of another test."""
+        test = table["test"]
         try:
-            path = self.folder / scores_file(self.best["test"]["num_particles"])
+            path = self.folder / scores_file(test["num_particles"])
+            if not read_scores(path).are_of(test):
+                return {}
             with np.load(path, allow_pickle=False) as file:
                 return {name: file[name] for name in file.files}
-        except (OSError, ValueError, EOFError):
+        except (InputError, OSError, ValueError):
             return {}
 
     @cached_property
@@ -125,6 +131,11 @@ class Material:
     def has_latents(self) -> bool:
         """Whether there is a latent variable."""
         return self.config.model.family != "rnn"
+
+
+def particles(table: dict[str, Any]) -> int:
+    """K of a test."""
+    return int(table["test"]["num_particles"])
 
 
 def gather(

@@ -43,4 +43,6 @@ def policy(style: str) -> str:
     """The Content-Security-Policy of a page with this style sheet."""
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii")
     allowed = {"default-src": "'none'", "img-src": "data:", "media-src": "data:", "style-src": f"'sha256-{digest}'"}
-    return "; ".join(f"{name} {value}" for name, value in {**allowed, "base-uri": "'none'", "form-action": "'none'"}.items())
+    return "; ".join(
+        f"{name} {value}" for name, value in {**allowed, "base-uri": "'none'", "form-action": "'none'"}.items()
+    )

@@ -15,7 +15,11 @@ from zf_pyro.report.material import Material
 Figures = Mapping[str, Any]
 
 NAMES = {
-    "iw_bound": ("IW bound", "{sequence}", "importance-weighted lower bound on log p(x) by K particles; higher is better"),
+    "iw_bound": (
+        "IW bound",
+        "{sequence}",
+        "importance-weighted lower bound on log p(x) by K particles; higher is better",
+    ),
     "elbo": ("ELBO", "{sequence}", "evidence lower bound: the same by one particle"),
     "fivo_bound": ("FIVO", "{sequence}", "lower bound by a particle filter of K particles"),
     "kl": ("KL", "{sequence}", "of posterior from prior: how much z says of x beyond its own past"),
@@ -42,7 +46,12 @@ NAMES = {
 }
 """What a figure is called, what its nats are per, and what it means."""
 
-ERRORS = {"elbo": "elbo_se", "iw_bound": "iw_bound_se", "fivo_bound": "fivo_bound_se", "iw_bound_per_step": "iw_bound_per_step_se"}
+ERRORS = {
+    "elbo": "elbo_se",
+    "iw_bound": "iw_bound_se",
+    "fivo_bound": "fivo_bound_se",
+    "iw_bound_per_step": "iw_bound_per_step_se",
+}
 """Where the standard error of a figure is."""
 
 ELSEWHERE = {"num_sequences", "num_steps", "num_particles", "curve", *ERRORS.values()}
@@ -84,7 +93,7 @@ def with_error(name: str, test: Figures) -> str:
 
 def results_table(material: Material) -> Table:
     """Every figure of the test with the most particles."""
-    table = material.best
+    table = material.main
     rows = []
     for name in listed(table["test"]):
         label, unit, meaning = words_of(name, table)
@@ -99,7 +108,12 @@ def results_table(material: Material) -> Table:
     if isinstance(seconds, int | float):
         where = f"{finished.timing.get('device')}, {finished.timing.get('num_threads')} threads"
         rows.append(("time of an update", f"{seconds:.3g}", "seconds", f"median; on {where}"))
-    return Table("Test of the best parameters by validation", ("figure", "value", "unit", "meaning"), rows, numbers=frozenset({1}))
+    return Table(
+        "Test of the best parameters by validation",
+        ("figure", "value", "unit", "meaning"),
+        rows,
+        numbers=frozenset({1}),
+    )
 
 
 def evaluations_table(material: Material) -> list[Block]:
@@ -107,7 +121,12 @@ def evaluations_table(material: Material) -> list[Block]:
     if len(material.evaluations) < 2:
         return []
     rows = [
-        (f"{t['test']['num_particles']:,}", f"{t['test']['num_sequences']:,}", with_error("iw_bound", t["test"]), with_error("elbo", t["test"]))
+        (
+            f"{t['test']['num_particles']:,}",
+            f"{t['test']['num_sequences']:,}",
+            with_error("iw_bound", t["test"]),
+            with_error("elbo", t["test"]),
+        )
         for t in material.evaluations
     ]
     head = ("particles K", f"{material.observation.sequence}s", "IW bound", "ELBO")
@@ -117,9 +136,9 @@ def evaluations_table(material: Material) -> list[Block]:
 
 def protocol(material: Material) -> str:
     """What was scored, and how, in a few sentences."""
-    table, test = material.best, material.best["test"]
+    table, test = material.main, material.main["test"]
     sequence, step = table["sequence"], table["step"]
-    size, split = test["num_sequences"], material.scores.get("split_size")
+    size, split = test["num_sequences"], material.scores_of(material.main).get("split_size")
     part = f"{size:,}" if split is None else f"all {size:,}" if size == split else f"{size:,} of {int(split):,}"
     measure = table.get("measure", "probability")
     units = " of normalised numbers" if "elbo_original" in test else ""
@@ -132,7 +151,7 @@ def protocol(material: Material) -> str:
 
 def lead(material: Material) -> list[str]:
     """The outcome in two sentences."""
-    table, test = material.best, material.best["test"]
+    table, test = material.main, material.main["test"]
     sequence = table["sequence"]
     config = material.config
     first = (
@@ -147,7 +166,7 @@ def lead(material: Material) -> list[str]:
 
 def warnings(material: Material) -> Iterator[Note]:
     """What a reader should not miss: a collapsed posterior, a bound that is worse than the baseline, heavy tails."""
-    table, test = material.best, material.best["test"]
+    table, test = material.main, material.main["test"]
     sequence, step = table["sequence"], table["step"]
     if material.has_latents and (said := collapse(test, step, sequence, material.config.model.latent_size)):
         yield Note(said, warns=True)
@@ -159,7 +178,7 @@ def warnings(material: Material) -> Iterator[Note]:
 
 def diagnostics(material: Material) -> list[Note]:
     """What the weights of the test say of its bound."""
-    test, sequence = material.best["test"], material.best["sequence"]
+    test, sequence = material.tightest["test"], material.tightest["sequence"]
     lines = [line.strip() for line in weights_told(test, sequence)]
     return [Note(f"{line[0].upper()}{line[1:]}.", warns="not to be trusted" in line) for line in lines]
 
@@ -185,7 +204,7 @@ def collapse(test: Figures, step: str, sequence: str, num_units: int) -> str:
 
 def side_by_side(materials: list[Material]) -> list[Block]:
     """The figures of several runs, a column each, with what keeps them from being compared."""
-    tables = [material.best for material in materials]
+    tables = [material.main for material in materials]
     names = list(dict.fromkeys(name for table in tables for name in listed(table["test"])))
     rows = []
     for name in names:
@@ -206,9 +225,14 @@ def side_by_side(materials: list[Material]) -> list[Block]:
 def incomparable(materials: list[Material]) -> Iterator[str]:
     """Why the figures of several runs do not compare, a sentence for each reason."""
     reasons = {
-        "They were trained on different data: bounds do not compare": lambda m: (m.config.dataset, m.finished.fingerprint),
-        "Some bounds are of a density, others of a probability: they do not compare": lambda m: m.best.get("measure"),
-        "They were tested by different numbers of particles: a bound by more is tighter": lambda m: m.best["test"]["num_particles"],
+        "They were trained on different data: bounds do not compare": lambda m: (
+            m.config.dataset,
+            m.finished.fingerprint,
+        ),
+        "Some bounds are of a density, others of a probability: they do not compare": lambda m: m.main.get("measure"),
+        "They were tested by different numbers of particles: a bound by more is tighter": lambda m: m.main["test"][
+            "num_particles"
+        ],
         "They were tested on different sequences: differences may be those of the sequences": sequences_of,
     }
     for text, key in reasons.items():
@@ -218,8 +242,8 @@ def incomparable(materials: list[Material]) -> Iterator[str]:
 
 def sequences_of(material: Material) -> object:
     """Which test sequences were scored, as far as that is known."""
-    indices = material.scores.get("indices")
-    return material.best["test"]["num_sequences"] if indices is None else indices.tobytes()
+    indices = material.scores_of(material.main).get("indices")
+    return material.main["test"]["num_sequences"] if indices is None else indices.tobytes()
 
 
 def titles(materials: list[Material]) -> list[str]:
@@ -229,5 +253,3 @@ def titles(materials: list[Material]) -> list[str]:
         name if names.count(name) == 1 else str(material.folder)
         for name, material in zip(names, materials, strict=True)
     ]
-
-

@@ -56,5 +56,7 @@ def read_samples(material: Material) -> list[np.ndarray]:
         raise InputError(f"{path} is damaged: {error}") from error
     rows = material.observation.rows
     whole = found.ndim == 3 and found.shape[2] == size and found.size and found.dtype.kind in "biuf"
-    check(bool(whole) and not (rows and found.shape[1] % rows), f"{path} is damaged: it holds {found.dtype} {found.shape}")
+    check(
+        bool(whole) and not (rows and found.shape[1] % rows), f"{path} is damaged: it holds {found.dtype} {found.shape}"
+    )
     return list(found)

@@ -23,7 +23,9 @@ MOST_STEPS = 400
 """Steps of a sequence that is drawn; what is longer is cut."""
 
 
-def shown(sequences: Sequence[np.ndarray], titles: Sequence[str], observation: Observation, caption: str) -> list[Block]:
+def shown(
+    sequences: Sequence[np.ndarray], titles: Sequence[str], observation: Observation, caption: str
+) -> list[Block]:
     """Sequences (n, D) of bits or real numbers: images side by side, others in a picture, with their sounds below it.
 
     Args:
@@ -38,9 +40,7 @@ def shown(sequences: Sequence[np.ndarray], titles: Sequence[str], observation: O
     return [pictured(cut, titles[:MOST_DRAWN], observation, caption)]
 
 
-def pictured(
-    sequences: Sequence[np.ndarray], titles: Sequence[str], observation: Observation, caption: str
-) -> Picture:
+def pictured(sequences: Sequence[np.ndarray], titles: Sequence[str], observation: Observation, caption: str) -> Picture:
     """Sequences over time in one picture."""
     names = [f"{observation.step}s" if not observation.rate else "waveform", *titles]
     return drawn(lambda: sequences_figure(sequences, observation, titles), caption, f"{caption}: {', '.join(names)}")

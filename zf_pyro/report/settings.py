@@ -70,8 +70,19 @@ def versions(material: Material) -> list[Block]:
 def differing(materials: list[Material]) -> list[Block]:
     """The fields in which several runs differ, a column for each run."""
     tables = [by_name(material.config) for material in materials]
-    names = [name for name in dict.fromkeys(n for table in tables for n in table) if len({spelled(table.get(name, "-")) for table in tables}) > 1]
+    names = [
+        name
+        for name in dict.fromkeys(n for table in tables for n in table)
+        if len({spelled(table.get(name, "-")) for table in tables}) > 1
+    ]
     if not names:
         return [Note("Their configurations are the same in every field.")]
     rows = [(name, *(spelled(table.get(name, "-")) for table in tables)) for name in names]
-    return [Table("Fields that differ; all others agree", ("field", *titles(materials)), rows, words=frozenset(range(1, len(tables) + 1)))]
+    return [
+        Table(
+            "Fields that differ; all others agree",
+            ("field", *titles(materials)),
+            rows,
+            words=frozenset(range(1, len(tables) + 1)),
+        )
+    ]

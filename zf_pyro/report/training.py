@@ -30,7 +30,11 @@ MOST_STEPS = 20_000
 def curves(material: Material) -> list[Block]:
     """Bound, KL, auxiliary error and backward model over training."""
     step, records = material.observation.step, material.metrics
-    best = max((line for line in records if line.get("valid_iw_bound") is not None), key=lambda line: line["valid_iw_bound"], default=None)
+    best = max(
+        (line for line in records if line.get("valid_iw_bound") is not None),
+        key=lambda line: line["valid_iw_bound"],
+        default=None,
+    )
     said = "" if best is None else f" The best validation was at update {best['step']:,}."
     caption = f"Training and validation, nats per {step} over updates.{said}"
     blocks: list[Block] = [drawn(lambda: curves_figure(records, step), caption, f"Curves of training, nats per {step}")]
@@ -43,20 +47,25 @@ def curves(material: Material) -> list[Block]:
 
 def bound(material: Material) -> list[Block]:
     """The bound against the number of particles."""
-    table, test = material.best, material.best["test"]
+    table, test = material.tightest, material.tightest["test"]
     curve, sequence = test.get("curve", {}), table["sequence"]
     if len(curve) < 2:
         return [Note("The bound is known by one number of particles only.")]
-    caption = f"The IW bound by number of particles, ± standard error over {sequence}s: where it still rises, it is loose."
+    caption = (
+        f"The IW bound by number of particles, ± standard error over {sequence}s: where it still rises, it is loose."
+    )
     errors = errors_of_curve(material)
     return [
-        drawn(lambda: bound_figure(curve, errors, test["elbo"], sequence), caption, "IW bound against number of particles")
+        drawn(
+            lambda: bound_figure(curve, errors, test["elbo"], sequence), caption, "IW bound against number of particles"
+        )
     ]
 
 
 def errors_of_curve(material: Material) -> dict[str, float]:
     """Standard errors of the bound by each number of particles, in nats per sequence, where they are known."""
-    counts, values = (material.scores.get(name) for name in ("curve_particles", "curve"))
+    scores = material.scores_of(material.tightest)
+    counts, values = (scores.get(name) for name in ("curve_particles", "curve"))
     if counts is None or values is None or len(values) < 2:
         return {}
     errors = values.std(0, ddof=1) / np.sqrt(len(values))
@@ -88,7 +97,12 @@ def kl_of(material: Material) -> dict[str, Any]:
     stored = stored_usage(material)
     if stored is not None:
         what = f"{stored['num_sequences']:,} test {material.observation.sequence}s (zf-pyro latents)"
-        return {"by_step": stored["kl_by_step"], "counts": stored["sequences_by_step"], "by_unit": stored["kl_by_unit"], "what": what}
+        return {
+            "by_step": stored["kl_by_step"],
+            "counts": stored["sequences_by_step"],
+            "by_unit": stored["kl_by_unit"],
+            "what": what,
+        }
     model, guide = material.run.model, material.run.guide
     chosen = some_of(material)
     if not is_known(model, guide):
@@ -148,5 +162,9 @@ def validations_figure(materials: list[Material], step: str) -> Figure:
 
 def draw(axes: Axes, material: Material, name: str, label: str) -> None:
     """One metric of the validations of a run."""
-    points = [(line["step"], line[name] / line["valid_length"]) for line in material.metrics if line.get(name) is not None]
-    axes.plot(*zip(*points, strict=True) if points else ([], []), marker="o", markersize=4, label=label.replace("$", r"\$"))
+    points = [
+        (line["step"], line[name] / line["valid_length"]) for line in material.metrics if line.get(name) is not None
+    ]
+    axes.plot(
+        *zip(*points, strict=True) if points else ([], []), marker="o", markersize=4, label=label.replace("$", r"\$")
+    )
