@@ -50,8 +50,8 @@ from zf_pyro.parts import told as told_parts
 from zf_pyro.paths import Form
 from zf_pyro.presets import preset
 from zf_pyro.presets import told as told_presets
-from zf_pyro.schedules import told as told_schedules
 from zf_pyro.report.command import report, report_run
+from zf_pyro.schedules import told as told_schedules
 from zf_pyro.scopes import prepare_torch
 from zf_pyro.summary import draw_some, table
 from zf_pyro.training import TrainingError

@@ -32,6 +32,7 @@ class Table:
         marked: the numbers of the rows that stand out.
         words: the columns whose cells are text from data: of any direction, and left as it is.
         numbers: the columns that are set to the right.
+        stacks: whether its rows become paragraphs where there is no room for columns.
     """
 
     caption: str
@@ -40,6 +41,7 @@ class Table:
     marked: frozenset[int] = frozenset()
     words: frozenset[int] = frozenset()
     numbers: frozenset[int] = frozenset()
+    stacks: bool = False
     kind: str = "table"
 
 
@@ -91,6 +93,15 @@ class Code:
 
 
 @dataclass(frozen=True)
+class Folded:
+    """What is shown on demand."""
+
+    summary: str
+    blocks: Sequence[Block]
+    kind: str = "folded"
+
+
+@dataclass(frozen=True)
 class Sides:
     """The same of several runs, side by side where there is room."""
 
@@ -99,7 +110,7 @@ class Sides:
     kind: str = "sides"
 
 
-Block = Note | Table | Lines | Picture | Strip | Player | Code | Sides
+Block = Note | Table | Lines | Picture | Strip | Player | Code | Folded | Sides
 
 
 @dataclass(frozen=True)

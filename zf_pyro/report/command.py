@@ -44,7 +44,7 @@ def report(folders: tuple[Path, ...], output: Path | None, force: bool, data: Pa
 
 
 def checked_output(folders: Sequence[Path], output: Path | None, *, force: bool) -> Path | None:
-    """Where the page goes, found out before the work to be a place that can be written; None where it is to be numbered.
+    """Where the page goes, found out beforehand to be a place that can be written; None where it is to be numbered.
 
     Raises:
         InputError: it is no such place, or holds another file.

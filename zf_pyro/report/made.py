@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from zf_pyro.data.batch import SequenceBatch
+from zf_pyro.generation.decoder import Decoder
 from zf_pyro.generation.decoding import Decoded
 from zf_pyro.generation.interpolation import interpolate, shares_of
 from zf_pyro.generation.posterior import require_posterior
@@ -24,6 +25,7 @@ SHORT = 100
 MOST_STEPS = 400
 """Steps of a test sequence that is no text and no image; of a longer one its beginning is taken."""
 
+GREEDY, GREEDY_WORDS = Decoder("greedy"), Decoder("greedy", forbid_unknown=True)
 OFFSETS = (-3.0, -1.5, 0.0, 1.5, 3.0)
 MOST_UNITS = 3
 
@@ -36,7 +38,11 @@ def reconstructions(material: Material) -> list[Block]:
     """
     places = some_places(material, 6 if is_short(material) else 2)
     ones = [one(material, place) for place in places]
-    found = [each for batch in ones for each in reconstruct(material.run, batch, seed=material.config.seed)]
+    found = [
+        each
+        for batch in ones
+        for each in reconstruct(material.run, batch, decoder_of(material), seed=material.config.seed)
+    ]
     names = [name_of(material, place) for place in places]
     about = "decoded greedily from the path of the posterior's means, fed with its own output" + cut_note(
         ones, material
@@ -47,7 +53,7 @@ def reconstructions(material: Material) -> list[Block]:
             for name, place, each in zip(names, places, found, strict=True)
         ]
         caption = f"Test {material.observation.sequence}s, and what is {about}"
-        return [Table(caption, ("number", "original", "reconstruction"), rows, words=frozenset({1, 2}))]
+        return [Table(caption, ("number", "original", "reconstruction"), rows, words=frozenset({1, 2}), stacks=True)]
     pairs = [x for batch, each in zip(ones, found, strict=True) for x in (original(material, batch), each.sequence)]
     titles = [title for name in names for title in (name, "reconstruction")]
     caption = f"Test {material.observation.sequence}s, each before what is {about}"
@@ -70,7 +76,7 @@ def between(material: Material, first: int, second: int) -> list[Block]:
     """The sequences between two of the test split."""
     shares = shares_of(11 if is_short(material) else 5)
     start, end = one(material, first), one(material, second)
-    found = interpolate(material.run, start, end, len(shares), seed=material.config.seed)
+    found = interpolate(material.run, start, end, len(shares), decoder_of(material), seed=material.config.seed)
     a, b = name_of(material, first), name_of(material, second)
     caption = f"From {a} to {b}: the paths of the posterior's means mixed linearly, decoded greedily"
     if material.vocabulary is not None:
@@ -97,7 +103,7 @@ def traverses(material: Material) -> list[Block]:
     order = np.argsort(-np.nan_to_num(known), kind="stable")[: MOST_UNITS if is_short(material) else 1]
     batch, blocks = one(material, place), []
     for unit in order.tolist():
-        found = traverse(material.run, batch, unit, OFFSETS, seed=material.config.seed)
+        found = traverse(material.run, batch, unit, OFFSETS, decoder_of(material), seed=material.config.seed)
         caption = (
             f"{name_of(material, place).capitalize()}, unit {unit} of z (KL {known[unit]:.4f} nats per "
             f"{material.observation.step}) moved by an offset at every step, decoded greedily"
@@ -111,6 +117,8 @@ def moved(material: Material, found: Sequence[Decoded], caption: str) -> list[Bl
     titles = [f"{offset:+g}" if offset else "0" for offset in OFFSETS]
     if material.vocabulary is not None:
         rows = [(title, said(material, each)) for title, each in zip(titles, found, strict=True)]
+        if len({sentence for _, sentence in rows}) == 1:
+            return [Note(f"{caption}: {len(rows)} offsets from {titles[0]} to {titles[-1]} all give “{rows[0][1]}”.")]
         return [Table(caption, ("offset", material.observation.sequence), rows, words=frozenset({1}))]
     return shown([each.sequence for each in found], titles, material.observation, caption)
 
@@ -120,6 +128,11 @@ def some_places(material: Material, count: int) -> list[int]:
     tested = material.tested
     order = np.random.default_rng(material.config.data.split_seed).permutation(len(tested))
     return tested[order[:count]].tolist()
+
+
+def decoder_of(material: Material) -> Decoder:
+    """The most probable value at every step, of text the most probable word but <unk>."""
+    return GREEDY if material.vocabulary is None else GREEDY_WORDS
 
 
 def is_short(material: Material) -> bool:

@@ -113,6 +113,7 @@ def results_table(material: Material) -> Table:
         ("figure", "value", "unit", "meaning"),
         rows,
         numbers=frozenset({1}),
+        stacks=True,
     )
 
 
@@ -144,8 +145,8 @@ def protocol(material: Material) -> str:
     units = " of normalised numbers" if "elbo_original" in test else ""
     return (
         f"Protocol: {part} test {sequence}s, {test['num_steps']:,} {step}s. Bounds on the log-{measure}{units} by "
-        f"K = {test['num_particles']:,} particles, with gamma = 1 and without the added terms (alpha = beta = 0); means "
-        f"over {sequence}s, ± their standard errors. Parameters: those with the best validation bound, not the last."
+        f"K = {test['num_particles']:,} particles, with gamma = 1 and without the added terms (alpha = beta = 0); "
+        f"means over {sequence}s, ± their standard errors. Parameters: those with the best validation bound, not the last."
     )
 
 
@@ -197,7 +198,7 @@ def collapse(test: Figures, step: str, sequence: str, num_units: int) -> str:
     if per_step > 10 * ACTIVE:
         return f"{facts}: what z says is spread thinly over its units."
     return (
-        f"The posterior has collapsed onto the prior: {facts}. The model hardly uses z, so what is made from z below is "
+        f"The posterior has collapsed onto the prior: {facts}. The model hardly uses z: what is made from z below is "
         "the work of the recurrent network."
     )
 

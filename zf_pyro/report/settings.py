@@ -8,7 +8,7 @@ from typing import Any
 from zf_pyro.config import SECTIONS, Config
 from zf_pyro.fields import by_name, differences, read_table, to_table
 from zf_pyro.presets import preset
-from zf_pyro.report.blocks import Block, Code, Note, Table
+from zf_pyro.report.blocks import Block, Code, Folded, Note, Table
 from zf_pyro.report.material import Material, printable
 from zf_pyro.report.results import titles
 from zf_pyro.runs import CONFIG
@@ -18,20 +18,20 @@ BY_OPTION = ("dataset", "preset", "seed", "device", "source")
 
 
 def configuration(material: Material) -> list[Block]:
-    """Every field beside the preset's, and the command that starts such a run."""
+    """The fields that differ from the preset's, every field, and the command that starts such a run."""
     config = material.config
     start = preset(config.dataset, config.preset)
-    changed, originals = differences(start, config), by_name(start)
-    rows, marked = [], set()
-    for section, names in sections_of(config).items():
-        for name in names:
-            value = by_name(config)[name]
-            if name in changed:
-                marked.add(len(rows))
-            rows.append((name, spelled(value), spelled(originals.get(name, "")) if name in changed else "", section))
+    changed, values, originals = differences(start, config), by_name(config), by_name(start)
+    names = [(section, name) for section, fields in sections_of(config).items() for name in fields]
+    rows = [(name, spelled(values[name]), spelled(originals.get(name, "")), section) for section, name in names]
+    marked = frozenset(place for place, (_, name) in enumerate(names) if name in changed)
+    head, words = ("field", "value", "in the preset", "section"), frozenset({1, 2})
+    caption = f"Fields that differ from the preset {config.preset} of {config.dataset}"
     return [
-        Note(f"{len(marked)} fields differ from the preset {config.preset} of {config.dataset}; they are marked."),
-        Table("Every field", ("field", "value", "in the preset", "section"), rows, frozenset(marked), frozenset({1})),
+        Table(caption, head, [rows[place] for place in sorted(marked)], words=words),
+        Folded(
+            f"All {len(rows)} fields", [Table("Every field; those that differ are marked", head, rows, marked, words)]
+        ),
         Note("Another run of this configuration is made by:"),
         Code(command(config)),
     ]
