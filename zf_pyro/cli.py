@@ -34,6 +34,7 @@ from zf_pyro.experiment import (
 from zf_pyro.fields import override
 from zf_pyro.figures import told
 from zf_pyro.files import explained, require_free, require_writable
+from zf_pyro.generation.command import between, go_on, rebuild, sample
 from zf_pyro.inspection.command import encode, latents, score
 from zf_pyro.options import (
     FOLDER,
@@ -246,7 +247,7 @@ def benchmark(sizes: str, repeats: int, scaling: Path | None, device: str, as_js
         click.echo(json.dumps(figures, indent=2))
 
 
-for command in (compare, score, encode, latents, report):
+for command in (compare, score, encode, latents, sample, go_on, rebuild, between, report):
     cli.add_command(command)
 
 

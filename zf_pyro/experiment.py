@@ -17,6 +17,7 @@ from zf_pyro.build import build
 from zf_pyro.config import Config
 from zf_pyro.data.corpus import Corpus
 from zf_pyro.data.datasets import open_data
+from zf_pyro.data.text import TextCorpus
 from zf_pyro.errors import InputError
 from zf_pyro.evaluation import evaluate
 from zf_pyro.figures import measure
@@ -318,7 +319,9 @@ def identity(config: Config, corpus: Corpus) -> dict[str, Any]:
 
 def write_outcome(trainer: Trainer, config: Config, corpus: Corpus, folder: Path, results: dict[str, Any]) -> None:
     """Write samples and curves, then the results, whose presence says that the run is finished."""
-    write_samples(trainer.model, corpus, config.evaluation.num_samples, folder, seed=config.seed)
+    vocabulary = corpus.vocabulary if isinstance(corpus, TextCorpus) else None
+    run = runs.LoadedRun(trainer.model, trainer.guide, config, corpus.observation, vocabulary)
+    write_samples(run, config.evaluation.num_samples, folder, seed=config.seed)
     with explained(f"cannot write into {folder}"):
         plot_curves(read_metrics(folder), folder / runs.CURVES, corpus.observation.step)
         write_text(folder / runs.RESULTS, to_json(results, indent=2) + "\n")

@@ -79,9 +79,8 @@ def importance_weights(
 
 def weigh(model: StochasticRNN, guide: Program, batch: SequenceBatch, num_particles: int, form: Form) -> Weights:
     """Importance weights of one chunk of particles."""
-    return weights_of(
-        *traces(model, guide, batch, num_particles, form), torch.Size((num_particles, batch.num_sequences))
-    )
+    shape = torch.Size((num_particles, batch.num_sequences))
+    return weights_of(*traces(model, guide, batch, num_particles, form), shape)
 
 
 def traces(

@@ -23,14 +23,14 @@ def search(job: Job) -> tuple[Tensor, Tensor]:
     scores = torch.full(shape, -torch.inf, dtype=torch.float64, device=job.device)
     scores[0] = 0.0  # the others are there when there are words to tell them apart
     ended = torch.zeros(shape, dtype=torch.bool, device=job.device)
-    sentences = torch.zeros(0, *shape, dtype=torch.long, device=job.device)
+    words = job.start(shape)
+    sentences = words.new_zeros(0, *shape)
     for t in range(job.num_steps):
-        law = rollout.step(job.inputs.fill(t, shape, lambda: sentences[-1]))
+        law = rollout.step(job.inputs.over(t, words))
         steps = word_scores(law, job.barred(t)).double()  # (W, B, V)
-        if job.prefix.reach(t).any():
-            given = job.prefix.fill(t, shape, lambda: torch.zeros_like(ended, dtype=torch.long))
-            steps = torch.where(job.prefix.reach(t).unsqueeze(-1), alone(given, steps), steps)
-        steps = torch.where(ended.unsqueeze(-1), alone(torch.full_like(ended, END, dtype=torch.long), steps), steps)
+        given = alone(job.prefix.over(t, words), steps)
+        steps = torch.where(job.prefix.reach(t).unsqueeze(-1), given, steps)
+        steps = torch.where(ended.unsqueeze(-1), alone(torch.full_like(words, END), steps), steps)
         candidates = (scores.unsqueeze(-1) + steps).transpose(0, 1).flatten(1)  # (B, W V)
         scores, places = (each.t() for each in candidates.topk(len(scores), -1))
         chosen, words = places // steps.shape[-1], places % steps.shape[-1]

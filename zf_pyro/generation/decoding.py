@@ -29,8 +29,8 @@ class Decoded(NamedTuple):
     """A sequence that was decoded.
 
     Attributes:
-        sequence: of text (n,) int64, without special words but <unk>; else (n, D): bits as uint8, or real numbers in the
-            units of the data. What was given as a prefix comes first.
+        sequence: of text (n,) int64, without special words but <unk>; else (n, D): bits as uint8, or real numbers in
+            the units of the data. What was given as a prefix comes first.
         ended: of text, whether </s> was reached.
         score: log p(x | z, u) of what was decoded, without the prefix, under the model's own law, in nats, </s>
             included; of real numbers the log-density in normalised units. NaN of a program of one's own.

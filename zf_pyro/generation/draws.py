@@ -31,10 +31,10 @@ def run(job: Job, shape: torch.Size) -> tuple[Tensor, Tensor]:
     rollout = job.rollout(shape)
     scores = torch.zeros(shape, dtype=torch.float64, device=job.device)
     going = torch.ones(shape, dtype=torch.bool, device=job.device)
-    xs: list[Tensor] = []
+    x, xs = job.start(shape), []
     for t in range(job.num_steps):
-        law = rollout.step(job.inputs.fill(t, shape, lambda: xs[-1]))
-        x = job.prefix.fill(t, shape, lambda: choose(job, law, t))
+        law = rollout.step(job.inputs.over(t, x))
+        x = job.prefix.over(t, choose(job, law, t))
         scores = scores + law.log_prob(x).double().masked_fill(job.prefix.reach(t) | ~going, 0.0)
         xs.append(x)
         if job.of_words:

@@ -1,11 +1,10 @@
 """Interpolation along the latent paths of two sequences, and what is decoded from them.
 
 linear     z_t(s) = (1 - s) a_t + s b_t
-spherical  z_t(s) = [sin((1 - s) w) a_t + sin(s w) b_t] / sin(w),    w the angle between a_t and b_t
+spherical  z_t(s) = r [sin((1 - s) w) a_t / |a_t| + sin(s w) b_t / |b_t|] / sin(w),    w the angle between a_t and b_t
 
-step by step (Shoemake, "Animating Rotation with Quaternion Curves", SIGGRAPH 1985, of vectors of one length; here the
-length goes linearly from the one's to the other's). Where a_t and b_t have the same or the opposite direction, or one of
-them is 0, there is no such arc, and the mix is linear.
+step by step, with r = (1 - s) |a_t| + s |b_t|. (Shoemake, "Animating Rotation with Quaternion Curves", SIGGRAPH 1985,
+for |a_t| = |b_t|.) Where a_t and b_t have the same or the opposite direction, or one of them is 0, the mix is linear.
 """
 
 from __future__ import annotations
@@ -55,9 +54,14 @@ def mixed(first: Tensor, second: Tensor, shares: Sequence[float], kind: Mixing =
     """
     both = min(len(first), len(second))
     rest = max(first, second, key=len)[both:]
-    mix = {"linear": torch.lerp, "spherical": slerp}[kind]
+    mix = slerp if kind == "spherical" else lerp
     ends = {0.0: first, 1.0: second}
     return [ends[s] if s in ends else torch.cat([mix(first[:both], second[:both], s), rest]) for s in shares]
+
+
+def lerp(first: Tensor, second: Tensor, share: float) -> Tensor:
+    """Vectors (..., Z) on the straight lines between others."""
+    return torch.lerp(first, second, share)
 
 
 def slerp(first: Tensor, second: Tensor, share: float) -> Tensor:
@@ -69,7 +73,7 @@ def slerp(first: Tensor, second: Tensor, share: float) -> Tensor:
     angle = 2 * torch.atan2((unit_a - unit_b).norm(dim=-1, keepdim=True), (unit_a + unit_b).norm(dim=-1, keepdim=True))
     sine = angle.sin()
     direction = (((1 - share) * angle).sin() * unit_a + (share * angle).sin() * unit_b) / sine
-    arc = direction * torch.lerp(*lengths, share)
+    arc = direction * torch.lerp(lengths[0], lengths[1], share)
     straight = (sine.abs() < LEAST_SINE) | (lengths[0] == 0) | (lengths[1] == 0)
     return torch.where(straight, torch.lerp(a, b, share), arc).to(first.dtype)
 

@@ -27,7 +27,7 @@ class Job:
         number: B.
         latents: z_1 .. z_n of each sequence.
         prefix: x_1 .. x_m of each.
-        inputs: u_1 .. u_k of each, k at least 1.
+        inputs: u_1 .. u_k of each.
         latent: what z_t is beyond what is given.
     """
 
@@ -57,10 +57,8 @@ class Job:
         """A job from what is given, where it is; see `zf_pyro.generation.decoding.decode`."""
         like = next(model.parameters())
         nothing = [torch.zeros(0)] * number
-        first = first_inputs(observation, number, like).unsqueeze(1)
-        begun = first if inputs is None else [u if len(u) else first[b] for b, u in enumerate(inputs)]
-        followed = (Followed(part or nothing, like) for part in (latents, prefix, list(begun)))
-        return cls(model, observation, decoder, num_steps, number, *followed, latent)
+        paths, before, u = (Followed(part or nothing, like) for part in (latents, prefix, inputs))
+        return cls(model, observation, decoder, num_steps, number, paths, before, u, latent)
 
     @property
     def device(self) -> torch.device:
@@ -75,6 +73,11 @@ class Job:
     def rollout(self, shape: torch.Size) -> Rollout:
         """The recursion of some hypotheses, (B,) or (W, B)."""
         return Rollout(self.model, shape, self.latents, self.latent)
+
+    def start(self, shape: torch.Size) -> Tensor:
+        """u_1 where none is given, (..., B) or (..., B, D)."""
+        first = first_inputs(self.observation, self.number, next(self.model.parameters()))
+        return first.expand(*shape, *first.shape[1:])
 
     def barred(self, t: int) -> Tensor:
         """The words left out of step t + 1, (V,) booleans; of other data nothing."""

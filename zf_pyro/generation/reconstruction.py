@@ -95,6 +95,7 @@ def continue_prefix(
     num_steps: int,
     decoder: Decoder = Decoder(),  # noqa: B008 - immutable
     *,
+    prefix_steps: int | None = None,
     count: int = 1,
     draws: int = DRAWS,
     latent: Latent = "draw",
@@ -107,9 +108,10 @@ def continue_prefix(
 
     Args:
         run: model and guide.
-        batch: the prefix, as one sequence with targets; of text without </s>.
+        batch: one sequence with targets.
         num_steps: T, the prefix included.
         decoder: how x_t is chosen after the prefix.
+        prefix_steps: m: the prefix is so many of the sequence's steps, perhaps none; None takes all, but </s>.
         count: continuations.
         draws: K, over all of them.
         latent: what z_t is after the prefix.
@@ -119,13 +121,13 @@ def continue_prefix(
         InputError: as `latent_paths` and `decode`, or there is nothing to decode behind the prefix.
     """
     require_programs(run)
-    targets = batch.targets
+    prefix = prefix_of(run, batch, prefix_steps)
+    targets, length, name = prefix.targets, prefix.num_steps, run.observation.step
     assert targets is not None
-    length, name = batch.num_steps, run.observation.step
     check(num_steps > length, f"{num_steps} {name}s leave nothing to decode behind a prefix of {length}")
     latents, effective = None, float(draws)
-    if run.config.model.family != "rnn":
-        (drawn,) = drawn_paths(run, batch, draws, seed=seed)
+    if run.config.model.family != "rnn" and length:
+        (drawn,) = drawn_paths(run, prefix, draws, seed=seed)
         latents, effective = resampled(drawn, count, seed=seed), drawn.effective
     found = decode(
         run,
@@ -139,6 +141,20 @@ def continue_prefix(
         seed=seed,
     )
     return Continued(found, effective)
+
+
+def prefix_of(run: LoadedRun, batch: SequenceBatch, steps: int | None) -> SequenceBatch:
+    """The first steps of one sequence; None takes all, but </s>.
+
+    Raises:
+        InputError: it has fewer.
+    """
+    targets, whole, name = batch.targets, batch.num_steps, run.observation.step
+    assert targets is not None
+    if steps is None:
+        steps = whole - 1 if run.observation.law == "categorical" else whole
+    check(0 <= steps <= whole, f"a prefix of {steps} {name}s, and the {run.observation.sequence} has {whole}")
+    return replace(batch, inputs=batch.inputs[:steps], targets=targets[:steps], mask=batch.mask[:steps])
 
 
 def singly(batch: SequenceBatch) -> Iterator[SequenceBatch]:

@@ -7,7 +7,7 @@ It is the step form of `zf_pyro.model` without its sites: what is to be decided 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -42,21 +42,12 @@ class Followed:
         """Whether step t + 1 of each sequence is given, (B,) booleans."""
         return self.lengths > t
 
-    def fill(self, t: int, shape: torch.Size, otherwise: Callable[[], Tensor]) -> Tensor:
-        """What step t + 1 is, (*shape, ...): what is given, or where nothing is what `otherwise` makes.
-
-        Args:
-            t: steps before it.
-            shape: (..., B).
-            otherwise: called where it is needed.
-        """
+    def over(self, t: int, otherwise: Tensor) -> Tensor:
+        """Step t + 1, (..., B, *size): what is given, in the place of what it is otherwise."""
         reached = self.reach(t)
         if not reached.any():
-            return otherwise()
-        values = self.values[t].expand(*shape, *self.values.shape[2:])
-        if reached.all():
-            return values
-        return torch.where(reached.reshape(-1, *[1] * (self.values.dim() - 2)), values, otherwise())
+            return otherwise
+        return torch.where(reached.reshape(-1, *[1] * (self.values.dim() - 2)), self.values[t], otherwise)
 
 
 class Rollout:
@@ -81,9 +72,7 @@ class Rollout:
         """The law of x_t, of batch shape (..., B), given u_t, (..., B) or (..., B, D); z_t is drawn on the way."""
         model, transition = self.model, self.model.transition
         context = transition.predict(self.state, transition.prepare(model.embedding(u)))
-        z = self.latents.fill(
-            self.done, self.shape, lambda: self.from_prior(expanded(model.prior(context), self.shape))
-        )
+        z = self.latents.over(self.done, self.from_prior(expanded(model.prior(context), self.shape)))
         self.state, feature = transition.update(self.state, context, z)
         self.done += 1
         return expanded(model.emission(context._replace(feature=feature)), self.shape)

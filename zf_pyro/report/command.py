@@ -90,7 +90,7 @@ def write_page(materials: Sequence[Material], path: Path) -> None:
 
 
 def report_run(folder: Path, corpus: Corpus | None, say: Callable[[str], None]) -> None:
-    """Write the page of a run that was just finished; where that fails, say so in a line: the run is whole without it."""
+    """Write the page of a run that was just finished; where that fails, say so: the run is whole without it."""
     try:
         write_page([gather(folder, say, corpus=corpus)], folder / runs.REPORT)
     except Exception as error:

@@ -17,7 +17,6 @@ from zf_pyro.generation.traverse import traverse
 from zf_pyro.report.blocks import Block, Note, Table
 from zf_pyro.report.material import Material
 from zf_pyro.report.sequences import players, shown
-from zf_pyro.report.training import kl_of
 
 SHORT = 100
 """Steps up to which a sequence counts as short, and there may be more of it on the page."""
@@ -61,12 +60,12 @@ def reconstructions(material: Material) -> list[Block]:
 
 
 def interpolations(material: Material) -> list[Block]:
-    """Two pairs of test sequences, with what is decoded between them.
+    """Pairs of test sequences, two of short ones and else one, with what is decoded between them.
 
     Raises:
         InputError: there is no data, or no latent path can be asked for.
     """
-    places = some_places(material, 4)
+    places = some_places(material, 4 if is_short(material) else 2)
     pairs = [(places[i], places[i + 1]) for i in range(0, len(places) - 1, 2)]
     blocks = [block for pair in pairs for block in between(material, *pair)]
     return blocks or [Note("There is no pair of test sequences.")]
@@ -96,19 +95,19 @@ def traverses(material: Material) -> list[Block]:
     """
     require_posterior(material.run)
     (place,) = some_places(material, 1)
-    by_unit = kl_of(material)["by_unit"]
-    if by_unit is None:
+    found = material.divergences
+    if found is None or found.by_unit is None:
         return [Note("Which units of z carry most is not known of these laws, so none is moved here.")]
-    known = np.array(by_unit, dtype=float)
+    known = np.array(found.by_unit, dtype=float)
     order = np.argsort(-np.nan_to_num(known), kind="stable")[: MOST_UNITS if is_short(material) else 1]
     batch, blocks = one(material, place), []
     for unit in order.tolist():
-        found = traverse(material.run, batch, unit, OFFSETS, decoder_of(material), seed=material.config.seed)
+        decoded = traverse(material.run, batch, unit, OFFSETS, decoder_of(material), seed=material.config.seed)
         caption = (
             f"{name_of(material, place).capitalize()}, unit {unit} of z (KL {known[unit]:.4f} nats per "
             f"{material.observation.step}) moved by an offset at every step, decoded greedily"
         )
-        blocks += moved(material, found, caption)
+        blocks += moved(material, decoded, caption)
     return blocks
 
 

@@ -18,7 +18,9 @@ from zf_pyro.data.loader import subset
 from zf_pyro.data.text import Vocabulary
 from zf_pyro.errors import InputError
 from zf_pyro.experiment import corpus_at
+from zf_pyro.latents import is_known
 from zf_pyro.metrics import read_metrics
+from zf_pyro.report.usage import Divergences, measured, stored
 from zf_pyro.scores import read_scores, scores_file
 
 
@@ -126,6 +128,18 @@ class Material:
         if self.corpus is None:
             raise InputError(self.missing)
         return self.corpus
+
+    @cached_property
+    def divergences(self) -> Divergences | None:
+        """The KL by steps and units; None where model or guide is a program of one's own.
+
+        Raises:
+            InputError: neither latents.json nor the data is there.
+        """
+        found = stored(self.folder)
+        if found is not None or not is_known(self.run.model, self.run.guide):
+            return found
+        return measured(self.run, self.data, self.tested)
 
     @property
     def has_latents(self) -> bool:

@@ -146,7 +146,8 @@ def protocol(material: Material) -> str:
     return (
         f"Protocol: {part} test {sequence}s, {test['num_steps']:,} {step}s. Bounds on the log-{measure}{units} by "
         f"K = {test['num_particles']:,} particles, with gamma = 1 and without the added terms (alpha = beta = 0); "
-        f"means over {sequence}s, ± their standard errors. Parameters: those with the best validation bound, not the last."
+        f"means over {sequence}s, ± their standard errors. "
+        "Parameters: those with the best validation bound, not the last."
     )
 
 
@@ -161,7 +162,8 @@ def lead(material: Material) -> list[str]:
     )
     shown = [name for name in ("perplexity", *BITS) if name in test]
     first += "".join(f", {words_of(name, table)[0]} at most {number(name, test[name])}" for name in shown) + "."
-    second = f"{table['step'].capitalize()}s drawn independently score {number('marginal', test.get('marginal'))} nats per {sequence}."
+    baseline = number("marginal", test.get("marginal"))
+    second = f"{table['step'].capitalize()}s drawn independently score {baseline} nats per {sequence}."
     return [first, second] if test.get("marginal") is not None else [first]
 
 

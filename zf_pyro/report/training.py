@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from zf_pyro import runs
-from zf_pyro.data.batch import SequenceBatch
-from zf_pyro.data.loader import ordered_batches
-from zf_pyro.evaluation import READ_TOGETHER
-from zf_pyro.inspection.usage import divergences
-from zf_pyro.latents import ACTIVE, is_known
+from zf_pyro.latents import ACTIVE
 from zf_pyro.pictures import WIDTH
 from zf_pyro.plots import bound_figure, curves_figure, kl_figure
 from zf_pyro.report.blocks import Block, Note, drawn
 from zf_pyro.report.material import Material
 from zf_pyro.report.results import titles
-
-MOST_STEPS = 20_000
-"""Steps of test sequences of which the KL is taken, where `zf-pyro latents` has not done so: a second or two."""
 
 
 def curves(material: Material) -> list[Block]:
@@ -74,68 +62,17 @@ def errors_of_curve(material: Material) -> dict[str, float]:
 
 def latents(material: Material) -> list[Block]:
     """KL over time and by units."""
-    found = kl_of(material)
-    step = material.observation.step
-    if found["by_step"] is None:
+    step, found = material.observation.step, material.divergences
+    if found is None:
         return [Note("KL over time is not known: model or guide is a program of one's own.")]
-    text = f"KL of posterior from prior over {step}s and by units of z, on {found['what']}."
-    if (units := found["by_unit"]) is not None:
+    units = found.by_unit
+    text = f"KL of posterior from prior over {step}s and by units of z, on {found.num_sequences:,} test sequences."
+    if units is None:
+        text += " By units it has no closed form."
+    else:
         active = sum(value is not None and value > ACTIVE for value in units)
         text += f" {active} of {len(units)} units are active, with more than {ACTIVE:g} nats per {step}."
-    else:
-        text += " By units it has no closed form."
-    make = lambda: kl_figure(found["by_step"], found["counts"], units, step)  # noqa: E731
-    return [drawn(make, text, "KL over time and by units")]
-
-
-def kl_of(material: Material) -> dict[str, Any]:
-    """KL by steps and by units: from latents.json where it is there, else of some test sequences.
-
-    Raises:
-        InputError: neither that file nor the data is there.
-    """
-    stored = stored_usage(material)
-    if stored is not None:
-        what = f"{stored['num_sequences']:,} test {material.observation.sequence}s (zf-pyro latents)"
-        return {
-            "by_step": stored["kl_by_step"],
-            "counts": stored["sequences_by_step"],
-            "by_unit": stored["kl_by_unit"],
-            "what": what,
-        }
-    model, guide = material.run.model, material.run.guide
-    chosen = some_of(material)
-    if not is_known(model, guide):
-        return {"by_step": None, "by_unit": None, "counts": None, "what": ""}
-
-    def batches(_: str) -> Sequence[SequenceBatch]:
-        return list(ordered_batches(material.data.test, chosen, READ_TOGETHER))
-
-    by_unit, by_step = divergences(model, guide, batches, material.config.seed)
-    assert by_step is not None
-    return {
-        "by_step": by_step.by_step.tolist(),
-        "counts": by_step.counts.tolist(),
-        "by_unit": None if by_unit is None else by_unit.by_unit.tolist(),
-        "what": f"{len(chosen):,} test {material.observation.sequence}s",
-    }
-
-
-def stored_usage(material: Material) -> dict[str, Any] | None:
-    """What `zf-pyro latents` found; None where it was not asked, or its file is damaged."""
-    try:
-        found = json.loads((material.folder / runs.LATENTS).read_bytes())["latents"]
-        names = ("kl_by_step", "sequences_by_step", "kl_by_unit", "num_sequences")
-        return {name: found[name] for name in names}
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def some_of(material: Material) -> np.ndarray:
-    """The first of the run's test sequences that have `MOST_STEPS` steps together, at least one."""
-    tested = material.tested
-    steps = np.cumsum(material.data.test.lengths[tested])
-    return tested[: max(1, int((steps <= MOST_STEPS).sum()))]
+    return [drawn(lambda: kl_figure(found.by_step, found.counts, units, step), text, "KL over time and by units")]
 
 
 def over_each_other(materials: list[Material]) -> list[Block]:

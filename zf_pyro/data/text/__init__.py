@@ -6,7 +6,7 @@ batch = collate([corpus.train[0], corpus.train[1]])
 
 from zf_pyro.data.text.corpus import Sentences, TextCorpus, collate
 from zf_pyro.data.text.encode import TextSettings
-from zf_pyro.data.text.given import given_text
+from zf_pyro.data.text.given import given_text, one_sentence
 from zf_pyro.data.text.load import ARCHIVE, SAMPLES, load_text
 from zf_pyro.data.text.vocabulary import END, PAD, SPECIAL_WORDS, START, UNKNOWN, Vocabulary
 
@@ -25,4 +25,5 @@ __all__ = [
     "collate",
     "given_text",
     "load_text",
+    "one_sentence",
 ]

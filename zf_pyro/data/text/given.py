@@ -12,7 +12,7 @@ from zf_pyro.data.given import Given, Reading
 from zf_pyro.data.text.corpus import Sentences
 from zf_pyro.data.text.encode import TextSettings
 from zf_pyro.data.text.sources import Document, read_documents, source_files
-from zf_pyro.data.text.tokens import Sentence, clean, short_sentences, spaced_sentence, whole_characters
+from zf_pyro.data.text.tokens import Sentence, clean, short_sentences, spaced_sentence, whole_characters, words
 from zf_pyro.data.text.vocabulary import UNKNOWN, Vocabulary
 from zf_pyro.errors import InputError
 
@@ -56,6 +56,23 @@ def documents(path: Path, *, by_line: bool) -> Iterator[Document]:
     for file in source_files(path):
         for line in read_documents(file):
             yield line._replace(name=f"{file.relative_to(path).as_posix()}:{line.name}")
+
+
+def one_sentence(text: str, settings: TextSettings, vocabulary: Vocabulary) -> np.ndarray:
+    """A sentence, or the beginning of one, cut into tokens as the text of a run was, (n,) int32; it is not cut in two.
+
+    Raises:
+        InputError: there is no token in it.
+    """
+    if settings.lines == "sentences":
+        found = next(spaced_sentence(whole_characters(text), 1, sys.maxsize), None)
+    else:
+        cleaned = clean(text)
+        found = Sentence(cleaned, words(cleaned)) if cleaned.strip() else None
+    ids = [] if found is None else vocabulary.encode(found.words if settings.level == "word" else found.characters)
+    if not len(ids):
+        raise InputError(f"a sentence without a {settings.level}: {text[:40]!r}")
+    return np.asarray(ids)
 
 
 def remarks(

@@ -1,0 +1,215 @@
+"""``zf-pyro sample``, ``continue``, ``reconstruct`` and ``interpolate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from zf_pyro.errors import check
+from zf_pyro.experiment import loaded
+from zf_pyro.generation import options as opt
+from zf_pyro.generation.decoder import Decoder, Kind
+from zf_pyro.generation.decoding import decode
+from zf_pyro.generation.interpolation import Mixing, interpolate, shares_of
+from zf_pyro.generation.output import Made, Place, place_for, told, write
+from zf_pyro.generation.posterior import How, require_posterior, require_programs
+from zf_pyro.generation.reconstruction import WORDS, continue_prefix, prefix_of, reconstruct, singly
+from zf_pyro.generation.rollout import Latent
+from zf_pyro.generation.sources import numbered, source_of, typed
+from zf_pyro.options import FOLDER
+from zf_pyro.runs import LoadedRun
+from zf_pyro.scopes import prepare_torch
+
+
+class Session:
+    """What the four commands begin and end with: the run, the decoder and the seed, and where the outcome goes.
+
+    Args:
+        folder: the run.
+        what: is made of it, as a word.
+        default: the kind of decoder where none is asked for.
+        options: of `zf_pyro.generation.options.decoding`.
+    """
+
+    def __init__(self, folder: Path, what: str, default: Kind, options: dict[str, Any]) -> None:
+        prepare_torch()
+        self.folder, self.what = folder, what
+        self.decoder: Decoder = opt.decoder_of(options, default)
+        self.place: Place = place_for(folder, what, options["output"], force=options["force"])
+        self.run: LoadedRun = loaded(folder, None, None, options["device"])
+        self.decoder.require_fit(self.run.observation)
+        self.seed: int = self.run.config.seed if options["seed"] is None else options["seed"]
+        self.steps: int | None = options["steps"]
+
+    @property
+    def of_words(self) -> bool:
+        """Whether the run is on text."""
+        return self.run.vocabulary is not None
+
+    def end(self, made: list[Made], **about: Any) -> None:
+        """Tell what was made, and write it.
+
+        Raises:
+            InputError: it cannot be written.
+        """
+        for line in told(made, self.run):
+            click.echo(line)
+        said = {
+            "made": self.what,
+            "run": str(self.folder),
+            "seed": self.seed,
+            **opt.told_decoder(self.decoder),
+            **about,
+        }
+        click.echo(f"Written: {write(made, self.place, self.run, said | about)}")
+
+
+@click.command()
+@opt.RUN
+@opt.number(10, "Sequences")
+@opt.PRIOR
+@opt.decoding
+def sample(run: Path, num: int, latent: Latent, **options: Any) -> None:
+    """Draw sequences from RUN's prior."""
+    session = Session(run, "sample", "sample", options)
+    steps = session.steps or session.run.observation.sample_steps
+    found = decode(session.run, steps, session.decoder, count=num, latent=latent, seed=session.seed)
+    session.end([Made.of(str(i), each) for i, each in enumerate(found, 1)], latent=latent)
+
+
+@click.command("continue")
+@opt.RUN
+@click.argument("prefix", required=False)
+@click.option("--prefix-steps", type=click.IntRange(min=0), help="Steps of the sequence to keep [default: half].")
+@opt.number(5, "Continuations")
+@opt.PRIOR
+@opt.PARTICLES
+@opt.FILE
+@opt.DATA
+@opt.decoding
+def go_on(
+    run: Path,
+    prefix: str | None,
+    prefix_steps: int | None,
+    num: int,
+    latent: Latent,
+    draws: int,
+    file: Path | None,
+    data: Path | None,
+    **options: Any,
+) -> None:
+    """Continue PREFIX: the beginning of a sentence, or the number of a sequence [default: 0] of RUN's test split."""
+    session = Session(run, "continuation", "sample", options)
+    found, observation = session.run, session.run.observation
+    require_programs(found)
+    if session.of_words and file is None:
+        check(prefix is not None, 'name the beginning of a sentence: zf-pyro continue RUN "this movie is"')
+        one = typed(found, prefix or "", click.echo)
+        kept = one.num_steps - 1 if prefix_steps is None else prefix_steps
+    else:
+        one = source_of(found, run, file, data, click.echo).one(numbered(prefix or "0"))
+        kept = one.num_steps // 2 if prefix_steps is None else prefix_steps
+    before = prefix_of(found, one, kept)
+    ends = kept + max(WORDS, observation.sample_steps) if session.of_words else max(one.num_steps, kept + 1)
+    steps = session.steps or ends
+    continued = continue_prefix(
+        found, one, steps, session.decoder, prefix_steps=kept, count=num, draws=draws, latent=latent, seed=session.seed
+    )
+    if kept and found.config.model.family != "rnn":
+        click.echo(f"The weights of the prefix's {draws} paths are worth {continued.effective:.1f} draws")
+    made = [Made.original("original", found, one)] if not session.of_words or file else []
+    made += [Made.of(str(i), each, prefix_steps=kept) for i, each in enumerate(continued.sequences, 1)]
+    session.end(made, latent=latent, draws=draws, prefix_steps=before.num_steps, effective_draws=continued.effective)
+
+
+@click.command("reconstruct")
+@opt.RUN
+@click.argument("file", type=FOLDER, required=False)
+@opt.number(5, "The first so many sequences")
+@opt.POSTERIOR
+@opt.PARTICLES
+@click.option("--teacher-forced", is_flag=True, help="u_t is the sequence's own, not what was decoded before.")
+@opt.DATA
+@opt.decoding
+def rebuild(
+    run: Path,
+    file: Path | None,
+    num: int,
+    latent: How,
+    draws: int,
+    teacher_forced: bool,
+    data: Path | None,
+    **options: Any,
+) -> None:
+    """Decode sequences of FILE [default: of RUN's test split] from their own latent paths."""
+    session = Session(run, "reconstruction", "greedy", options)
+    require_posterior(session.run)
+    source = source_of(session.run, run, file, data, click.echo)
+    made = []
+    for place in source.first[:num].tolist():
+        for one in singly(source.one(place)):
+            (found,) = reconstruct(
+                session.run,
+                one,
+                session.decoder,
+                how=latent,
+                draws=draws,
+                teacher_forced=teacher_forced,
+                num_steps=session.steps,
+                seed=session.seed,
+            )
+            made.append(Made.original(f"{place} original", session.run, one))
+            made.append(Made.of(f"{place} reconstruction", found, number_in_source=place))
+    session.end(made, latent=latent, draws=draws, teacher_forced=teacher_forced, source=source.name)
+
+
+@click.command("interpolate")
+@opt.RUN
+@click.argument("start")
+@click.argument("end")
+@opt.number(11, "Points, both ends included")
+@click.option("--kind", "mixing", type=click.Choice(["linear", "spherical"]), default="linear", help="Of the mix of z.")
+@opt.POSTERIOR
+@opt.PARTICLES
+@opt.FILE
+@opt.DATA
+@opt.decoding
+def between(
+    run: Path,
+    start: str,
+    end: str,
+    num: int,
+    mixing: Mixing,
+    latent: How,
+    draws: int,
+    file: Path | None,
+    data: Path | None,
+    **options: Any,
+) -> None:
+    """Decode the latent paths between those of START and END: sentences, or numbers of sequences of the test split."""
+    session = Session(run, "interpolation", "greedy", options)
+    require_posterior(session.run)
+    shares = shares_of(num)
+    if session.of_words and file is None:
+        first, second = (typed(session.run, each, click.echo) for each in (start, end))
+    else:
+        places = [numbered(each) for each in (start, end)]
+        source = source_of(session.run, run, file, data, click.echo)
+        first, second = (source.one(place) for place in places)
+    found = interpolate(
+        session.run,
+        first,
+        second,
+        num,
+        session.decoder,
+        kind=mixing,
+        how=latent,
+        draws=draws,
+        num_steps=session.steps,
+        seed=session.seed,
+    )
+    made = [Made.of(f"{share:.3g}", each, share=share) for share, each in zip(shares, found, strict=True)]
+    ends = [Made.original(name, session.run, one) for name, one in (("start", first), ("end", second))]
+    session.end([ends[0], *made, ends[1]], kind=mixing, latent=latent, draws=draws, start=start, end=end)

@@ -1,0 +1,122 @@
+"""What was made, told in the terminal and written into a folder."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from zf_pyro.data.batch import SequenceBatch
+from zf_pyro.errors import check
+from zf_pyro.files import explained, require_writable
+from zf_pyro.generation.decoding import Decoded, unpacked
+from zf_pyro.media.writing import ARRAYS, JSON, PICTURE, write_sequences
+from zf_pyro.runs import LoadedRun, numbered_folder
+
+MADE = re.compile(r"\d+\.(wav|mid)")
+"""Names of the sounds of single sequences."""
+
+
+class Made(NamedTuple):
+    """A sequence to show: what it is called, itself, and what the JSON says of it besides."""
+
+    title: str
+    sequence: np.ndarray
+    details: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, title: str, decoded: Decoded, **details: Any) -> Made:
+        """One that was decoded."""
+        score = {"score": decoded.score} if np.isfinite(decoded.score) else {}
+        return cls(title, decoded.sequence, {**details, "ended": decoded.ended, **score})
+
+    @classmethod
+    def original(cls, title: str, run: LoadedRun, one: SequenceBatch, steps: int | None = None) -> Made:
+        """One that was given, or the first steps of it."""
+        targets = one.targets
+        assert targets is not None
+        (found,) = unpacked(targets[:steps], torch.zeros(1), run.observation)
+        return cls(title, found.sequence, {"original": True})
+
+
+class Place(NamedTuple):
+    """Where something is to be written: a folder that its user named, or the first free number beside the run."""
+
+    folder: Path | None
+    parent: Path
+    stem: str
+
+    def make(self) -> Path:
+        """The folder, made where there is none, and nothing in it that was written by an earlier command.
+
+        Raises:
+            InputError: it cannot be made.
+        """
+        if self.folder is None:
+            return numbered_folder(self.parent, self.stem)
+        with explained(f"cannot write into {self.folder}"):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for path in self.folder.iterdir():
+                if path.name in (JSON, ARRAYS, PICTURE) or MADE.fullmatch(path.name):
+                    path.unlink()
+        return self.folder
+
+
+def place_for(run: Path, what: str, output: Path | None, *, force: bool) -> Place:
+    """Where what is made of a run goes, found out before the work to be writable.
+
+    Raises:
+        InputError: the folder holds something already, or cannot be written.
+    """
+    whole = Path(os.path.abspath(run))
+    place = Place(output, whole.parent, f"{whole.name}-{what}")
+    if output is None:
+        require_writable(place.parent)
+        return place
+    with explained(f"cannot use the folder {output}"):
+        there = os.path.lexists(output)
+        check(not there or output.is_dir(), f"{output} is a file; --output names a folder")
+        filled = there and any(output.iterdir())
+    ours = (output / JSON).is_file()
+    check(not filled or ours, f"{output} is not empty, and holds other things; choose another --output")
+    check(not filled or force, f"{output} holds sequences already; choose another --output, or --force overwrites")
+    if there:
+        require_writable(output)
+    return place
+
+
+def told(made: Sequence[Made], run: LoadedRun) -> Iterator[str]:
+    """Sentences with their scores as a table; of other data what there is, in a line."""
+    if run.vocabulary is None:
+        steps = sum(len(each.sequence) for each in made)
+        yield f"{len(made)} {run.observation.sequence}s, {steps:,} {run.observation.step}s"
+        return
+    widths = max(len(each.title) for each in made), 8
+    yield f"{'':{widths[0]}}  {'score':>{widths[1]}}  sentence"
+    for each in made:
+        words = run.vocabulary.decode(each.sequence.tolist())
+        cut = "" if each.details.get("ended", True) else " ..."
+        score = f"{each.details['score']:.2f}" if "score" in each.details else ""
+        yield f"{each.title:{widths[0]}}  {score:>{widths[1]}}  {shown(words + cut)}"
+
+
+def shown(text: str) -> str:
+    """A text without characters that move a terminal's cursor."""
+    return "".join(each if each.isprintable() else "\ufffd" for each in text)
+
+
+def write(made: Sequence[Made], place: Place, run: LoadedRun, about: Mapping[str, Any]) -> Path:
+    """Write sequences in every form that their kind of data has; returns the folder.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    folder = place.make()
+    titles, sequences, details = zip(*made, strict=True)
+    write_sequences(folder, sequences, titles, run.observation, run.vocabulary, about, details)
+    return folder
