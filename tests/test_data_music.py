@@ -103,6 +103,8 @@ def test_what_a_data_set_says_of_itself(tmp_path, monkeypatch):
     corpus = load_music(Path("set.npz"), DEFAULTS)
     about = corpus.observation
     assert (about.law, about.size, about.sequence, about.step) == ("bernoulli", 88, "piece", "frame")
+    assert about.steps_per_beat == 2  # half a beat, whatever the settings say of other forms
+    assert load_music(Path("set.npz"), MusicSettings(steps_per_beat=7)).observation == about
     assert corpus.origin == str(tmp_path / "set.npz")
     assert corpus.settings == DEFAULTS
     held = arrays()
@@ -524,7 +526,14 @@ def test_unreadable_folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("chunk_length", -1), ("steps_per_beat", 0), ("valid_fraction", 0.0), ("split_seed", -1)]
+    ("field", "value"),
+    [
+        ("chunk_length", -1),
+        ("steps_per_beat", 0),
+        ("steps_per_beat", 32_768),
+        ("valid_fraction", 0.0),
+        ("split_seed", -1),
+    ],
 )
 def test_wrong_settings(field, value):
     with pytest.raises(InputError, match=f"^{field} = {value}"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -13,8 +14,9 @@ import matplotlib
 import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap, to_rgba
+from matplotlib.colors import ListedColormap, Normalize, to_rgba
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from zf_pyro.data.corpus import Observation
 from zf_pyro.data.midi import LOWEST
@@ -32,15 +34,20 @@ WIDTH = 4.8
 
 IMAGES_ABREAST = 6
 DPI = 160
-OCTAVE = 12
+OCTAVE, MIDDLE_C = 12, 60
+BANDS = 1_000
+"""Of a waveform, each the width of a pixel or so."""
+LETTERS = 60
+"""Of a title in a line, over the whole width."""
 
-INK, FAINT = "#e8e8e8", "#707070"
+INK, FAINT, BEYOND = "#e8e8e8", "#707070", "#80808040"
 DARK: dict[Any, Any] = {
     "figure.facecolor": "none",
     "axes.facecolor": "none",
     "savefig.facecolor": "none",
     **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK),
     **dict.fromkeys(("grid.color", "legend.edgecolor"), FAINT),
+    "legend.facecolor": "#202020",
     "axes.prop_cycle": cycler(color=["#7cb7ff", "#ffb86b", "#7ee2a8", "#ff9a9a", "#cbb2ff", "#e0c097", "#f4a6d7"]),
 }
 """Light ink on nothing, for dark pages."""
@@ -67,29 +74,32 @@ def png_of(make: Callable[[], Figure], *, dark: bool = False) -> bytes:
 def sequences_figure(
     sequences: Sequence[np.ndarray], observation: Observation, titles: Sequence[str] = (), title: str = ""
 ) -> Figure:
-    """Sequences of bits or real numbers: images as images, music as piano rolls, sound and others over time.
+    """Sequences of bits or real numbers: images side by side, others one below the other on common axes.
 
     Args:
         sequences: at least one, each (n, D), real numbers in the units of the data; the first `MOST_PANELS` are drawn.
         observation: what stands at a step.
-        titles: one over each of them.
+        titles: one over each of them, or none.
         title: over all of them.
     """
-    sequences = sequences[:MOST_PANELS]
-    columns = min(len(sequences), IMAGES_ABREAST) if observation.rows else 1
-    lines = -(-len(sequences) // columns)
-    height = (0.8 if observation.rows else 1.3) + 0.2 * bool(titles)
-    width = WIDTH * columns / IMAGES_ABREAST if observation.rows else WIDTH
-    figure = Figure(figsize=(max(width, 2.0), height * lines + 0.3), layout="constrained")
-    panels = list(figure.subplots(lines, columns, squeeze=False).flat)
-    for axes, sequence in zip(panels, sequences, strict=False):
+    shown = sequences[:MOST_PANELS]
+    columns = IMAGES_ABREAST if observation.rows else 1
+    lines = -(-len(shown) // columns)
+    height = (0.8 if observation.rows else 1.2) + 0.2 * bool(titles)
+    more = 0.3 * bool(title) + 0.5 * (not observation.rows)
+    figure = Figure(figsize=(WIDTH, height * lines + more), layout="constrained")
+    stacked = not observation.rows
+    panels = list(figure.subplots(lines, columns, squeeze=False, sharex=stacked, sharey=stacked).flat)
+    for axes, sequence in zip(panels, shown, strict=False):
         draw(axes, sequence, observation)
     for axes, each in zip(panels, titles, strict=False):
-        axes.set_title(each, fontsize=9, parse_math=False)
-    for axes in panels[len(sequences) :]:
+        axes.set_title(textwrap.fill(each, LETTERS // columns), fontsize=9, parse_math=False)
+    for axes in panels[len(shown) :]:
         axes.set_axis_off()
+    if not observation.rows:
+        align(figure, panels, shown, observation)
     if title:
-        figure.suptitle(title, fontsize="small", parse_math=False, wrap=True)
+        figure.suptitle(textwrap.fill(title, LETTERS), fontsize="small", parse_math=False)
     return figure
 
 
@@ -109,37 +119,86 @@ def draw_sequences(
 
 
 def draw(axes: Axes, sequence: np.ndarray, observation: Observation) -> None:
-    """One sequence."""
+    """One sequence: an image as such, bits and many numbers as a map, music as a piano roll, few numbers as lines."""
+    axes.tick_params(labelsize=9)
     if observation.rows:
         axes.imshow(sequence.reshape(observation.rows, -1), cmap="gray_r", vmin=0, vmax=1)
-        axes.set_axis_off()
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set(color=FAINT, linewidth=0.5)
         return
-    axes.tick_params(labelsize=9)
+    end = duration(sequence, observation)
     if observation.rate:
-        axes.plot(np.arange(sequence.size) / observation.rate, sequence.ravel(), linewidth=0.4)
-        axes.set_xlabel("seconds")
-        return
-    if observation.steps_per_beat:
-        draw_roll(axes, sequence, observation.steps_per_beat)
-        return
-    if observation.law == "gaussian" and sequence.shape[1] <= MOST_LINES:
-        axes.plot(sequence, linewidth=0.8)
+        draw_waveform(axes, sequence.ravel(), observation.rate)
+    elif observation.law == "gaussian" and sequence.shape[1] <= MOST_LINES:
+        marker = "o" if len(sequence) == 1 else None
+        axes.plot(np.arange(len(sequence)) + 0.5, sequence, linewidth=0.8, marker=marker)
     else:
-        colours = {"cmap": "gray_r", "vmin": 0, "vmax": 1} if observation.law == "bernoulli" else {"cmap": "viridis"}
-        axes.imshow(sequence.T, **colours, aspect="auto", origin="lower", interpolation="nearest")
-    axes.set_xlabel(f"{observation.step}s")
+        first = LOWEST if observation.steps_per_beat else 1
+        extent = (0, end, first - 0.5, first + sequence.shape[1] - 0.5)
+        kind: dict[str, Any] = {"aspect": "auto", "origin": "lower", "interpolation": "nearest", "extent": extent}
+        axes.imshow(sequence.T, **kind, **colours(observation))
+        axes.set_facecolor("none" if observation.steps_per_beat else BEYOND)
 
 
-def draw_roll(axes: Axes, roll: np.ndarray, steps_per_beat: int) -> None:
-    """A piano roll (T, 88) over seconds at 120 beats a minute, octaves by the names of their lowest keys."""
-    ink = ListedColormap([(0, 0, 0, 0), to_rgba("C0")])
-    seconds = len(roll) * SECONDS_PER_BEAT / steps_per_beat
-    extent = (0, seconds, LOWEST - 0.5, LOWEST + roll.shape[1] - 0.5)
-    axes.imshow(roll.T, cmap=ink, vmin=0, vmax=1, aspect="auto", origin="lower", interpolation="nearest", extent=extent)
-    keys = range(2 * OCTAVE, LOWEST + roll.shape[1], OCTAVE)
-    axes.set_yticks(keys, [f"C{key // OCTAVE - 1}" for key in keys])
-    axes.grid(axis="y", alpha=0.4, linewidth=0.5)
-    axes.set_xlabel("seconds")
+def draw_waveform(axes: Axes, samples: np.ndarray, rate: int) -> None:
+    """Samples over seconds: as a line, or where there are many as the band between least and greatest."""
+    seconds = np.arange(len(samples)) / rate
+    if len(samples) <= 2 * BANDS:
+        axes.plot(seconds, samples, linewidth=0.6)
+        return
+    parts = np.array_split(samples, BANDS)
+    least, greatest = (np.array([bound(part) for part in parts]) for bound in (np.min, np.max))
+    axes.fill_between(seconds[:: len(samples) // BANDS][:BANDS], least, greatest, linewidth=0.6, color="C0")
+
+
+def colours(observation: Observation) -> dict[str, Any]:
+    """How a map is coloured: notes are ink on nothing, other bits black on white."""
+    if observation.law == "gaussian":
+        return {"cmap": "viridis"}
+    notes = ListedColormap([(0, 0, 0, 0), to_rgba("C0")])
+    return {"cmap": notes if observation.steps_per_beat else "gray_r", "vmin": 0, "vmax": 1}
+
+
+def duration(sequence: np.ndarray, observation: Observation) -> float:
+    """How long a sequence is on its axis: seconds of sound and of music at 120 beats a minute, else steps."""
+    if observation.rate:
+        return sequence.size / observation.rate
+    if observation.steps_per_beat:
+        return len(sequence) * SECONDS_PER_BEAT / observation.steps_per_beat
+    return len(sequence)
+
+
+def align(figure: Figure, panels: Sequence[Axes], sequences: Sequence[np.ndarray], observation: Observation) -> None:
+    """Give panels one below the other, which share their axes, limits, colours and labels."""
+    panels[-1].set_xlim(0, max(duration(sequence, observation) for sequence in sequences))
+    panels[-1].set_xlabel("seconds" if observation.rate or observation.steps_per_beat else f"{observation.step}s")
+    if observation.steps_per_beat:
+        name_keys(panels[0], np.any([sequence.any(0) for sequence in sequences], axis=0))
+        for axes in panels:
+            axes.grid(axis="y", alpha=0.4, linewidth=0.6)
+    elif maps := [image for axes in panels for image in axes.images]:
+        figure.supylabel("dimension", fontsize=10)
+        panels[0].yaxis.set_major_locator(MaxNLocator(4, integer=True))
+        if observation.law == "gaussian":
+            values = np.concatenate([sequence.ravel() for sequence in sequences])
+            scale = Normalize()
+            scale.autoscale_None(np.ma.masked_invalid(values))
+            for image in maps:
+                image.set_norm(scale)
+            figure.colorbar(maps[0], ax=panels, label="value", aspect=40)
+    else:
+        figure.supylabel("amplitude, 16-bit units" if observation.rate else "value", fontsize=10)
+
+
+def name_keys(axes: Axes, used: np.ndarray) -> None:
+    """Cut piano rolls to the keys in use, (88,) booleans, and two octaves at least; name every C."""
+    keys = LOWEST + np.flatnonzero(used)
+    low, high = (keys[0], keys[-1]) if len(keys) else (MIDDLE_C, MIDDLE_C)
+    missing = max(0, 2 * OCTAVE - (high - low)) / 2
+    axes.set_ylim(low - 1 - missing, high + 1 + missing)
+    named = np.arange(2 * OCTAVE, LOWEST + len(used), OCTAVE)
+    axes.set_yticks(named[(named > low - 1 - missing) & (named < high + 1 + missing)])
+    axes.yaxis.set_major_formatter(lambda key, place: f"C{int(key) // OCTAVE - 1}")
 
 
 def draw_text(lines: Sequence[str], path: Path, title: str = "") -> None:

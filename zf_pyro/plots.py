@@ -4,30 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, SymmetricalLogLocator
 
 from zf_pyro.latents import ACTIVE
 from zf_pyro.pictures import WIDTH, save_figure
 
-PANELS = {
-    "Evidence lower bound": ("elbo", "valid_elbo", "valid_iw_bound"),
-    "KL(q || p)": ("kl", "valid_kl"),
-    "Auxiliary error, -log p(b | z)": ("auxiliary",),
-    "Backward model, log p": ("backward",),
-}
+
+class Panel(NamedTuple):
+    """A panel of the curves.
+
+    Attributes:
+        title: in words.
+        names: of the metrics in it.
+        sign: -1 where their negatives are drawn.
+        unit: of what is no nats per step; empty of what is.
+    """
+
+    title: str
+    names: tuple[str, ...]
+    sign: int = 1
+    unit: str = ""
+
+
+BOUND = Panel("Evidence lower bound", ("elbo", "valid_elbo", "valid_iw_bound"))
+PANELS = (
+    BOUND,
+    Panel("KL(q || p)", ("kl", "valid_kl")),
+    Panel("Auxiliary error, -log p(b | z)", ("auxiliary",), sign=-1),
+    Panel("Backward model, log p(u | b)", ("backward",)),
+    Panel("Norm of the gradient, before clipping", ("gradient_norm",), unit="norm"),
+    Panel("Learning rate", ("learning_rate",), unit="rate"),
+)
 LABELS = {
     "valid_elbo": "validation, ELBO",
     "valid_iw_bound": "validation, importance-weighted bound",
     "valid_kl": "validation",
 }
-ERRORS = {"auxiliary"}
-"""Metrics of which the negative is drawn."""
 
 
 def plot_curves(records: Iterable[dict[str, Any]], path: Path, step: str = "step") -> None:
@@ -36,7 +54,7 @@ def plot_curves(records: Iterable[dict[str, Any]], path: Path, step: str = "step
 
 
 def curves_figure(records: Iterable[dict[str, Any]], step: str = "step") -> Figure:
-    """The metrics of a run, in nats per step over updates; a term that was not computed is left out.
+    """The metrics of a run over updates, in nats per step; what was not computed, or never changed, is left out.
 
     Per step, because a batch holds sequences of similar lengths, and lengths differ between batches.
 
@@ -47,19 +65,39 @@ def curves_figure(records: Iterable[dict[str, Any]], step: str = "step") -> Figu
     lines = list(records)
     if all(line.get("valid_particles") in (None, 1) for line in lines):  # then the two bounds are one
         lines = [{name: value for name, value in line.items() if name != "valid_iw_bound"} for line in lines]
-    seen = {name for line in lines for name, value in line.items() if value is not None}
-    panels = {title: names for title, names in PANELS.items() if title == next(iter(PANELS)) or seen & {*names}}
-    figure = Figure(figsize=(WIDTH, 2.6 * len(panels)), layout="constrained")
-    for axes, (title, names) in zip(figure.subplots(len(panels), squeeze=False).flat, panels.items(), strict=True):
-        for name in names:
-            length = "valid_length" if name.startswith("valid_") else "length"
-            draw(axes, name, [(r["step"], r[name], r[length]) for r in lines if r.get(name) is not None])
-        axes.set(title=title, xlabel="updates", ylabel=f"nats per {step}")
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    panels = [panel for panel in PANELS if panel is BOUND or is_worth_drawing(panel, lines)]
+    figure = Figure(figsize=(WIDTH, 2.0 * len(panels) + 0.4), layout="constrained")
+    stacked = figure.subplots(len(panels), squeeze=False, sharex=True).flat
+    for axes, panel in zip(stacked, panels, strict=True):
+        for name in panel.names:
+            draw(axes, name, points_of(name, panel, lines))
+        axes.set_title(panel.title, fontsize="medium")
+        axes.set_ylabel(panel.unit or f"nats per {step}")
         axes.grid(alpha=0.3)
-        if axes.lines:
+        if panel.unit:
+            set_log_scale(axes)
+        if len(axes.lines) > 1:
             axes.legend(fontsize="small")
+    axes.set_xlabel("updates")
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    figure.align_ylabels()
     return figure
+
+
+def is_worth_drawing(panel: Panel, lines: Sequence[dict[str, Any]]) -> bool:
+    """Whether a run has what is in a panel; of a learning rate, whether it changed."""
+    seen = {line[name] for line in lines for name in panel.names if line.get(name) is not None}
+    return len(seen) > ("learning_rate" in panel.names)
+
+
+def points_of(name: str, panel: Panel, lines: Sequence[dict[str, Any]]) -> list[tuple[int, float, float]]:
+    """Updates, values and the steps by which to divide them, 1 where the value is not of a sequence."""
+    length = "valid_length" if name.startswith("valid_") else "length"
+    return [
+        (line["step"], panel.sign * line[name], 1.0 if panel.unit else line[length])
+        for line in lines
+        if line.get(name) is not None
+    ]
 
 
 def draw(axes: Axes, name: str, points: list[tuple[int, float, float]]) -> None:
@@ -73,8 +111,6 @@ def draw(axes: Axes, name: str, points: list[tuple[int, float, float]]) -> None:
     if not points:
         return
     updates, values, lengths = np.array(points, dtype=float).T
-    if name in ERRORS:
-        values = -values
     if name.startswith("valid_"):
         axes.plot(updates, values / lengths, marker="o", markersize=4, label=LABELS[name])
         return
@@ -82,7 +118,7 @@ def draw(axes: Axes, name: str, points: list[tuple[int, float, float]]) -> None:
     window = np.ones(width)
     mean = np.convolve(values, window, mode="valid") / np.convolve(lengths, window, mode="valid")
     label = "training" if width == 1 else f"training, mean of {width} updates"
-    axes.plot(updates[width - 1 :], mean, linewidth=1.2, label=label)
+    axes.plot(updates[width - 1 :], mean, linewidth=1.2, marker="." if len(mean) == 1 else None, label=label)
 
 
 def kl_figure(
@@ -109,59 +145,99 @@ def kl_figure(
 def draw_steps(
     axes: Axes, values: Sequence[float | None] | None, step: str, counts: Sequence[int] | None = None
 ) -> None:
-    """KL_t, the mean over the sequences that have the step."""
-    axes.set(title="KL(q || p) over time", xlabel=step, ylabel="nats")
+    """KL_t, the mean over the sequences that have the step; dotted where less than a tenth of them have it."""
+    axes.set_title("KL(q || p) over time", fontsize="medium")
+    axes.set(xlabel=f"{step} t", ylabel="nats")
     if values is None:
         say_unknown(axes)
         return
-    drawn = finite(values)
-    axes.plot(np.arange(1, len(drawn) + 1), drawn, linewidth=1.2, marker="o" if len(drawn) == 1 else None)
+    drawn, steps = finite(values), np.arange(1, len(values) + 1)
+    many = len(drawn) if counts is None else max(1, int((10 * np.array(counts) >= max(counts)).sum()))
+    axes.plot(steps[:many], drawn[:many], linewidth=1.2, marker="o" if many == 1 else None)
+    if many < len(drawn):
+        few = "less than a tenth of the sequences"
+        axes.plot(steps[many - 1 :], drawn[many - 1 :], ":C0", linewidth=1.0, label=few)
+        axes.legend(fontsize="small", loc="upper right")
+        axes.margins(y=0.25)
     axes.set_ylim(bottom=np.nanmin([0.0, *drawn]))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.grid(alpha=0.3)
 
 
 def draw_units(axes: Axes, values: Sequence[float | None] | None, step: str) -> None:
-    """KL of each unit, the greatest first."""
-    axes.set(title="KL(q || p) by units of z, sorted", xlabel="unit", ylabel=f"nats per {step}")
+    """KL of each unit, the greatest first; in proportion up to the threshold of active units, logarithmic above it."""
+    axes.set_title("KL(q || p) by units of z, sorted", fontsize="medium")
+    axes.set(xlabel="units", ylabel=f"nats per {step}")
     if values is None:
         say_unknown(axes)
         return
-    axes.bar(np.arange(1, len(values) + 1), np.sort(finite(values))[::-1], width=1.0)
+    axes.bar(np.arange(1, len(values) + 1), -np.sort(-finite(values)), width=1.0)
     axes.axhline(ACTIVE, color=ink(), linewidth=0.8, linestyle="--", label=f"active: more than {ACTIVE:g}")
     axes.set_yscale("symlog", linthresh=ACTIVE)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=ACTIVE, subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.legend(fontsize="small")
 
 
 def bound_figure(
     curve: Mapping[Any, float | None],
-    errors: Mapping[Any, float | None] | None,
+    errors: Mapping[Any, float] | None,
     elbo: float | None,
     sequence: str = "sequence",
+    gain_errors: Mapping[Any, float] | None = None,
 ) -> Figure:
-    """The importance-weighted bound against the number of particles, beside the ELBO.
+    """The importance-weighted bound against the number of particles, beside the ELBO; below it what particles gain.
+
+    All K are tried on the same sequences, so that what is gained is known far better than the bound itself.
 
     Args:
-        curve: the bound by K particles, for each K, which may be its text as in results.json.
-        errors: standard errors of these, where they are known.
+        curve: the bound by K particles, nats per sequence, for each K; here as below, K may be a text, as in JSON.
+        errors: standard errors of these (`zf_pyro.scores.curve_errors`); None where they are not known.
         elbo: the evidence lower bound.
         sequence: what a sequence is called.
+        gain_errors: standard errors of what is gained over the fewest particles; None where they are not known.
     """
-    counts = [int(count) for count in curve]
-    figure = Figure(figsize=(WIDTH, 2.8), layout="constrained")
-    axes = figure.subplots()
-    spread = None if errors is None else finite([errors.get(count) for count in curve])
-    axes.errorbar(counts, finite(list(curve.values())), yerr=spread, marker="o", capsize=3, label="bound")
+    counts, bounds = [int(count) for count in curve], finite(list(curve.values()))
+    panels = 2 if len(counts) > 1 else 1
+    figure = Figure(figsize=(WIDTH, 2.4 * panels + 0.2), layout="constrained")
+    top, *rest = figure.subplots(panels, squeeze=False, sharex=True).flat
+    with_errors(top, counts, bounds, errors)
     if elbo is not None:
-        axes.axhline(elbo, color=ink(), linewidth=0.8, linestyle="--", label="ELBO")
-    axes.set_xscale("log")
-    axes.set_xticks(counts, [f"{count:,}" for count in counts])
-    axes.minorticks_off()
-    axes.set(title="Importance-weighted bound", xlabel="particles K", ylabel=f"nats per {sequence}")
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
+        top.axhline(elbo, color=ink(), linewidth=0.8, linestyle="--")
+        beside = {"xycoords": ("axes fraction", "data"), "xytext": (4, 0), "textcoords": "offset points"}
+        top.annotate("ELBO", (1, elbo), va="center", fontsize="small", **beside)
+    top.set_title("Importance-weighted bound" + (", with standard errors" if errors else ""), fontsize="medium")
+    top.set_ylabel(f"nats per {sequence}")
+    for axes in rest:
+        with_errors(axes, counts, bounds - bounds[0], gain_errors)
+        axes.set_title(
+            f"what is gained over K = {counts[0]}" + (", with standard errors" * bool(gain_errors)), fontsize="medium"
+        )
+        axes.set_ylabel(f"nats per {sequence}")
+    last = [top, *rest][-1]
+    last.set_xscale("log")
+    last.set_xticks(counts, [f"{count:,}" for count in counts], rotation=45 if len(counts) > 5 else 0)
+    last.minorticks_off()
+    last.set_xlabel("particles K")
+    figure.align_ylabels()
     return figure
+
+
+def with_errors(axes: Axes, counts: Sequence[int], values: np.ndarray, errors: Mapping[Any, float] | None) -> None:
+    """Points joined by a line, with bars of one standard error to either side where these are known."""
+    known = {int(count): error for count, error in (errors or {}).items()}
+    spread = finite([known.get(count) for count in counts]) if known else None
+    axes.errorbar(counts, values, yerr=spread, marker="o", markersize=4, capsize=3)
+    axes.grid(alpha=0.3)
+
+
+def set_log_scale(axes: Axes) -> None:
+    """A logarithmic scale upwards, at 1, 2, 5, 10 and so on."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.minorticks_off()
 
 
 def finite(values: Sequence[float | None]) -> np.ndarray:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,18 +82,46 @@ def write_scores(path: Path, scores: Scores) -> None:
         write_atomically(path, lambda file: np.savez(file, **arrays))
 
 
+def curve_errors(path: Path) -> tuple[dict[int, float], dict[int, float]]:
+    """Standard errors, over sequences, of the bounds by K' particles that a file of scores holds.
+
+    Returns:
+        For each K' that of the bound, and that of its gain over the bound by the fewest particles, in nats per
+        sequence; nothing where there is one sequence.
+
+    Raises:
+        InputError: the file cannot be read, or is damaged.
+    """
+    with readable_scores(path), np.load(path, allow_pickle=False) as file:
+        counts, values = file["curve_particles"], file["curve"]
+        if values.ndim != 2 or counts.shape != values.shape[1:] or not len(counts):
+            raise ValueError(f"curve is of shape {values.shape}, and curve_particles of {counts.shape}")
+        if len(values) < 2:
+            return {}, {}
+        spread, gains = (each.std(0, ddof=1) / math.sqrt(len(values)) for each in (values, values - values[:, :1]))
+        names = counts.astype(int).tolist()
+        return dict(zip(names, spread.tolist(), strict=True)), dict(zip(names, gains.tolist(), strict=True))
+
+
 def read_scores(path: Path) -> Scores:
     """What `write_scores` wrote.
 
     Raises:
         InputError: the file cannot be read, or is damaged.
     """
-    try:
-        with explained(f"cannot read {path}"), np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in ("indices", "lengths", "elbo", "iw_bound")}
-            scores = Scores(**arrays, split_size=int(file["split_size"]))
+    with readable_scores(path), np.load(path, allow_pickle=False) as file:
+        arrays = {name: file[name] for name in ("indices", "lengths", "elbo", "iw_bound")}
+        scores = Scores(**arrays, split_size=int(file["split_size"]))
         scores.check()
         return scores
+
+
+@contextmanager
+def readable_scores(path: Path) -> Iterator[None]:
+    """Whatever goes wrong inside is the fault of a file of scores, said in one line."""
+    try:
+        with explained(f"cannot read {path}"):
+            yield
     except InputError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:

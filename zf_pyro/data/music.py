@@ -39,6 +39,9 @@ from zf_pyro.errors import InputError
 ACCEPTED = "an .npz file of the SRNN authors' kind, a .json or .json.gz of pieces, or a folder of MIDI files"
 
 KINDS = {".npz": "npz", ".json": "json", ".json.gz": "json", ".mid": "midi", ".midi": "midi"}
+NPZ_STEPS_PER_BEAT = 2
+"""The grid of the SRNN authors' sets, which does not stand in the files: their chorales are twice as long as in
+quarter notes, and most notes of their Nottingham melodies, eighths, last one step."""
 _JSON_NAMES = {"train": ("train",), "valid": ("valid", "validation", "val"), "test": ("test",)}
 
 
@@ -50,7 +53,8 @@ class MusicSettings(SplitSettings):
     """Training pieces of JSON and MIDI are cut into rows of at most this many steps; 0 leaves them whole. Validation
     and test pieces stay whole, and the rows of an .npz are as they are."""
     steps_per_beat: int = 4
-    """The time grid of MIDI files. Without effect on the others, which come with theirs."""
+    """The time grid to read MIDI files on, and the one that JSON is written in, which matters only to sound. That of
+    an .npz is `NPZ_STEPS_PER_BEAT`."""
 
     def __post_init__(self) -> None:
         """Refuse lengths that are none."""
@@ -109,7 +113,7 @@ def load_music(data: Path, settings: MusicSettings) -> Corpus:
             sequence="piece",
             step="frame",
             sample_steps=100,
-            steps_per_beat=settings.steps_per_beat,
+            steps_per_beat=NPZ_STEPS_PER_BEAT if music.rows else settings.steps_per_beat,
         ),
         train=splits["train"],
         valid=splits["valid"],

@@ -28,7 +28,7 @@ def plot_usage(results: dict[str, Any], path: Path) -> None:
     found, step = results["latents"], results["step"]
     figure = Figure(figsize=(13, 4), layout="constrained")
     over_steps, by_unit, informed = figure.subplots(1, 3)
-    draw_steps(over_steps, found["kl_by_step"], step)
+    draw_steps(over_steps, found["kl_by_step"], step, found["sequences_by_step"])
     draw_units(by_unit, found["kl_by_unit"], step)
     draw_information(informed, found["information"], step)
     save_figure(figure, path)
@@ -36,7 +36,8 @@ def plot_usage(results: dict[str, Any], path: Path) -> None:
 
 def draw_information(axes: Axes, found: dict[str, Any] | None, step: str) -> None:
     """The two bounds over t, the lower one with its standard error; the upper one up to twice the lower one's limit."""
-    axes.set(title="I(x; z_1 .. z_t)", xlabel=step, ylabel="nats")
+    axes.set_title("I(x; z_1 .. z_t)", fontsize="medium")
+    axes.set(xlabel=f"{step} t", ylabel="nats")
     if found is None:
         say_unknown(axes)
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import wave
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -89,13 +90,16 @@ def tones(roll: np.ndarray, steps_per_second: float, rate: int = RATE) -> np.nda
         rate: samples a second of the sound.
 
     Returns:
-        round(T rate / steps_per_second) samples in 16-bit units, the loudest at 0.8 of their range; zeros of silence.
+        round(T rate / steps_per_second) samples in 16-bit units, the loudest at 0.8 of their range; zeros of silence. A
+        note among n is 1 / sqrt(n) as loud, so that a chord is not n times as loud as a note.
     """
     starts = (np.arange(len(roll) + 1) * rate / steps_per_second).round().astype(int)
     sound = np.zeros(starts[-1])
+    voices = np.asarray(roll, dtype=bool).sum(1)
     for key, onset, end in held_notes(roll):
         first, last = starts[onset], starts[end]
-        sound[first:last] += tone(440 * 2 ** ((key + LOWEST - 69) / 12), last - first, rate)
+        note = tone(440 * 2 ** ((key + LOWEST - 69) / 12), last - first, rate)
+        sound[first:last] += note / math.sqrt(voices[onset])
     peak = np.abs(sound).max(initial=0.0)
     return sound * (_PEAK / peak) if peak else sound
 

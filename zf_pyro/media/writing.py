@@ -24,7 +24,7 @@ from zf_pyro.metrics import to_json
 from zf_pyro.pictures import draw_sequences
 
 JSON, ARRAYS, PICTURE = "sequences.json", "sequences.npz", "sequences.png"
-MOST_SECONDS = 120.0
+MOST_SECONDS = 60.0
 """Of music that is written into one file of sound."""
 
 
