@@ -11,6 +11,7 @@ import click
 from zf_pyro import runs
 from zf_pyro.data.corpus import Corpus
 from zf_pyro.errors import InputError, check
+from zf_pyro.experiment import Interrupted
 from zf_pyro.files import explained, require_free, require_writable, write_text
 from zf_pyro.options import FOLDER
 from zf_pyro.report.contents import of_one, of_several
@@ -82,7 +83,9 @@ def write_page(materials: Sequence[Material], path: Path) -> None:
         title, said, sections = material.name, lead(material), of_one(material)
     else:
         title = " and ".join(titles(list(materials))) if len(materials) == 2 else f"{len(materials)} runs"
-        said, sections = [f"{len(materials)} runs side by side."], of_several(materials)
+        names = titles(list(materials))
+        said = [f"{name}: {lead(material)[0]}" for name, material in zip(names, materials, strict=True)]
+        sections = of_several(materials)
     made = f"Made by zf_pyro {runs.versions()['zf_pyro']}: zf-pyro report"
     page = page_of(title, said, sections, made)
     with explained(f"cannot write {path}"):
@@ -90,12 +93,18 @@ def write_page(materials: Sequence[Material], path: Path) -> None:
 
 
 def report_run(folder: Path, corpus: Corpus | None, say: Callable[[str], None]) -> None:
-    """Write the page of a run that was just finished; where that fails, say so: the run is whole without it."""
+    """Write the page of a run that was just finished; where that fails, say so: the run is whole without it.
+
+    Raises:
+        Interrupted: by Ctrl-C.
+    """
     try:
         write_page([gather(folder, say, corpus=corpus)], folder / runs.REPORT)
     except Exception as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
         say(f"No report: {kind}{reason}. The run is finished; try again by zf-pyro report {folder}")
-        return
-    say(f"Report: {folder / runs.REPORT}")
+    except KeyboardInterrupt as stop:
+        raise Interrupted(f"interrupted; the run is finished; its report by: zf-pyro report {folder}") from stop
+    else:
+        say(f"Report: {folder / runs.REPORT}")

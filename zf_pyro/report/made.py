@@ -24,7 +24,7 @@ SHORT = 100
 MOST_STEPS = 400
 """Steps of a test sequence that is no text and no image; of a longer one its beginning is taken."""
 
-GREEDY, GREEDY_WORDS = Decoder("greedy"), Decoder("greedy", forbid_unknown=True)
+GREEDY, GREEDY_WORDS, DRAWS = Decoder("greedy"), Decoder("greedy", forbid_unknown=True), Decoder("sample")
 OFFSETS = (-3.0, -1.5, 0.0, 1.5, 3.0)
 MOST_UNITS = 3
 
@@ -43,9 +43,8 @@ def reconstructions(material: Material) -> list[Block]:
         for each in reconstruct(material.run, batch, decoder_of(material), seed=material.config.seed)
     ]
     names = [name_of(material, place) for place in places]
-    about = "decoded greedily from the path of the posterior's means, fed with its own output" + cut_note(
-        ones, material
-    )
+    about = f"{manner(material)} from the path of the posterior's means, fed with its own output"
+    about += cut_note(ones, material)
     if material.vocabulary is not None:
         rows = [
             (name, sentence_of(material, place), said(material, each))
@@ -77,14 +76,15 @@ def between(material: Material, first: int, second: int) -> list[Block]:
     start, end = one(material, first), one(material, second)
     found = interpolate(material.run, start, end, len(shares), decoder_of(material), seed=material.config.seed)
     a, b = name_of(material, first), name_of(material, second)
-    caption = f"From {a} to {b}: the paths of the posterior's means mixed linearly, decoded greedily"
+    caption = f"From {a} to {b}: the paths of the posterior's means mixed linearly, {manner(material)}"
+    caption += "; by the share of the second"
     if material.vocabulary is not None:
         rows = [(f"{share:.1f}", said(material, each)) for share, each in zip(shares, found, strict=True)]
         rows = [("first", sentence_of(material, first)), *rows, ("second", sentence_of(material, second))]
         marked = frozenset({0, len(rows) - 1})
-        return [Table(caption, ("share of the second", material.observation.sequence), rows, marked, frozenset({1}))]
+        return [Table(caption, ("share", material.observation.sequence), rows, marked, frozenset({1}))]
     titles = [f"{share:g}" for share in shares]
-    return shown([each.sequence for each in found], titles, material.observation, f"{caption}; share of the second")
+    return shown([each.sequence for each in found], titles, material.observation, caption)
 
 
 def traverses(material: Material) -> list[Block]:
@@ -105,7 +105,7 @@ def traverses(material: Material) -> list[Block]:
         decoded = traverse(material.run, batch, unit, OFFSETS, decoder_of(material), seed=material.config.seed)
         caption = (
             f"{name_of(material, place).capitalize()}, unit {unit} of z (KL {known[unit]:.4f} nats per "
-            f"{material.observation.step}) moved by an offset at every step, decoded greedily"
+            f"{material.observation.step}) moved by an offset at every step, {manner(material)}"
         )
         blocks += moved(material, decoded, caption)
     return blocks
@@ -130,8 +130,15 @@ def some_places(material: Material, count: int) -> list[int]:
 
 
 def decoder_of(material: Material) -> Decoder:
-    """The most probable value at every step, of text the most probable word but <unk>."""
+    """The most probable value at every step, of words but <unk>; of music, whose notes are all improbable, draws."""
+    if material.observation.steps_per_beat:
+        return DRAWS
     return GREEDY if material.vocabulary is None else GREEDY_WORDS
+
+
+def manner(material: Material) -> str:
+    """How that is said."""
+    return "decoded by draws of the same noise" if decoder_of(material) is DRAWS else "decoded greedily"
 
 
 def is_short(material: Material) -> bool:

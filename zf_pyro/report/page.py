@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Sequence
+from functools import cache
 from importlib.resources import files
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from zf_pyro.report.blocks import Section, as_uri
@@ -25,6 +26,14 @@ def page_of(title: str, lead: Sequence[str], sections: Sequence[Section], made: 
         made: by what the page was made, for its foot.
     """
     style = files(__package__).joinpath("page.css").read_text(encoding="utf-8")
+    # Of the package's own, without a character that HTML would have escaped: the policy names its very bytes.
+    css = Markup(style)
+    return template().render(title=title, lead=lead, sections=sections, made=made, style=css, policy=policy(style))
+
+
+@cache
+def template() -> Template:
+    """The page without its contents; it escapes what it is given."""
     environment = Environment(
         loader=PackageLoader("zf_pyro.report", ""),
         autoescape=True,
@@ -33,10 +42,7 @@ def page_of(title: str, lead: Sequence[str], sections: Sequence[Section], made: 
         lstrip_blocks=True,
     )
     environment.filters["uri"] = as_uri
-    template = environment.get_template("page.html")
-    # Of the package's own, without a character that HTML would have escaped: the policy names its very bytes.
-    css = Markup(style)
-    return template.render(title=title, lead=lead, sections=sections, made=made, style=css, policy=policy(style))
+    return environment.get_template("page.html")
 
 
 def policy(style: str) -> str:

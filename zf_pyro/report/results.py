@@ -106,7 +106,7 @@ def results_table(material: Material) -> Table:
     rows += [(label, number("", value), unit, meaning) for label, (value, unit, meaning) in extra.items()]
     seconds = finished.timing.get("seconds_per_step")
     if isinstance(seconds, int | float):
-        where = f"{finished.timing.get('device')}, {finished.timing.get('num_threads')} threads"
+        where = f"{finished.timing.get('device')}, threads: {finished.timing.get('num_threads')}"
         rows.append(("time of an update", f"{seconds:.3g}", "seconds", f"median; on {where}"))
     return Table(
         "Test of the best parameters by validation",
@@ -220,7 +220,7 @@ def side_by_side(materials: list[Material]) -> list[Block]:
     rows.append(("parameters", *(number("", each.finished.results.get("num_parameters")) for each in materials)))
     rows.append(("updates", *(number("", each.finished.results.get("steps")) for each in materials)))
     columns = frozenset(range(1, len(materials) + 1))
-    caption = "Tests side by side; of each run that with the most particles"
+    caption = "Tests side by side; of each run that of the most sequences, by the most particles"
     head = ("figure", *titles(materials))
     return [*(Note(text, warns=True) for text in incomparable(materials)), Table(caption, head, rows, numbers=columns)]
 
