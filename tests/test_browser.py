@@ -1,4 +1,4 @@
-"""Reports in Debian's Chromium, opened from the disk: nothing is amiss, loaded or too wide, and sounds can be played."""
+"""Reports in Chromium, opened from the disk: nothing is amiss, loaded or too wide, and sounds can be played."""
 
 import json
 import os
@@ -10,6 +10,8 @@ import pytest
 from tests.shared import shared_file
 from tests.sounds import recordings
 from tests.toy_runs import TINY, toy_documents
+
+pytestmark = pytest.mark.browser
 
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
