@@ -26,8 +26,8 @@ from zf_pyro import (
     LogisticMixture,
     TiedCategorical,
     ZForcingELBO,
+    decode,
 )
-from zf_pyro.analysis import generate
 from zf_pyro.build import build
 from zf_pyro.config import ModelConfig
 from zf_pyro.data.arrays import ArraySettings, load_arrays
@@ -35,6 +35,8 @@ from zf_pyro.data.corpus import Observation, mass_score
 from zf_pyro.data.loader import subset
 from zf_pyro.logistics import DiscretisedLogistics
 from zf_pyro.parts import EMISSIONS, FAMILIES
+from zf_pyro.presets import preset
+from zf_pyro.runs import LoadedRun
 
 SPEECH = Observation("gaussian", 2, rate=16_000, mean=(3.5,), std=(700.0,), limits=(-(2**15), 2**15 - 1))
 WORDS = Observation("categorical", 20)
@@ -267,9 +269,9 @@ def test_every_emission_in_every_family(name, family):
         with pytest.raises(InputError, match="no embedding to tie"):
             build(config, observation)
         return
-    model, _ = build(config, observation)
-    start = torch.zeros(2, dtype=torch.long) if observation is WORDS else torch.zeros(2, observation.size)
-    assert generate(model, start, 3, seed=0).shape == (3, *start.shape)
+    run = LoadedRun(*build(config, observation), preset("imdb", "quick"), observation, None)
+    for each in decode(run, 3, count=2):
+        assert len(each.sequence) <= 3 if observation is WORDS else each.sequence.shape == (3, observation.size)
 
 
 def fields_of(observation, **options):

@@ -41,15 +41,16 @@ def test_python_examples_run(code, capsys):
     assert "nats per sentence, perplexity at most" in capsys.readouterr().out
 
 
-def test_the_code_of_the_model_page_runs(finished, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("name", "number"), [("model", 3), ("generation", 1)])
+def test_the_code_of_a_page_on_a_run_runs(name, number, finished, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()
     finished.rename(tmp_path / "runs" / "plain")
-    page = (ROOT / "docs" / "model.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
     examples = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
-    assert len(examples) == 3
+    assert len(examples) == number
     for code in examples:
-        exec(compile(code, "model.md", "exec"), {})
+        exec(compile(code, f"{name}.md", "exec"), {})
         pyro.clear_param_store()
 
 

@@ -82,7 +82,11 @@ def test_a_run(run_py, zf, sources, tmp_path, kind):
     run = tmp_path / "run"
     status, output, error = run_py("--dataset", *sources[kind], *TINY, "--output", run)
     assert status == 0, error
-    assert {path.name for path in run.iterdir()} == {*runs.FILES, "evaluation-2.npz"} - {runs.VOCABULARY, "samples.txt"}
+    assert {path.name for path in run.iterdir()} == {*runs.FILES, "evaluation-2.npz"} - {
+        runs.VOCABULARY,
+        "samples.txt",
+        "samples.mid",
+    }
     loaded = zf_pyro.load(run)
     observation = loaded.observation
     sequence = "utterance" if "timit" in sources[kind] else "row"

@@ -170,7 +170,7 @@ def duration(sequence: np.ndarray, observation: Observation) -> float:
 
 def align(figure: Figure, panels: Sequence[Axes], sequences: Sequence[np.ndarray], observation: Observation) -> None:
     """Give panels one below the other, which share their axes, limits, colours and labels."""
-    panels[-1].set_xlim(0, max(duration(sequence, observation) for sequence in sequences))
+    panels[-1].set_xlim(0, max(duration(sequence, observation) for sequence in sequences) or 1)
     panels[-1].set_xlabel("seconds" if observation.rate or observation.steps_per_beat else f"{observation.step}s")
     if observation.steps_per_beat:
         name_keys(panels[0], np.any([sequence.any(0) for sequence in sequences], axis=0))

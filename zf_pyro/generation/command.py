@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from zf_pyro.data.batch import SequenceBatch
 from zf_pyro.errors import check
 from zf_pyro.experiment import loaded
 from zf_pyro.generation import options as opt
@@ -43,10 +44,42 @@ class Session:
         self.seed: int = self.run.config.seed if options["seed"] is None else options["seed"]
         self.steps: int | None = options["steps"]
 
-    @property
-    def of_words(self) -> bool:
-        """Whether the run is on text."""
-        return self.run.vocabulary is not None
+    def is_read(self, file: Path | None) -> bool:
+        """Whether sequences are named by their numbers in a file or the test split, and not typed."""
+        return self.run.vocabulary is None or file is not None
+
+    def named(self, names: list[str], file: Path | None, data: Path | None) -> list[SequenceBatch]:
+        """The sequences that a user names: sentences, or numbers of them.
+
+        Raises:
+            InputError: there is no such sequence.
+        """
+        if not self.is_read(file):
+            return [typed(self.run, name, click.echo) for name in names]
+        places = [numbered(name) for name in names]
+        source = source_of(self.run, self.folder, file, data, click.echo)
+        return [source.one(place) for place in places]
+
+    def begun(
+        self, prefix: str | None, steps: int | None, file: Path | None, data: Path | None
+    ) -> tuple[SequenceBatch, int]:
+        """The sequence that holds a prefix, and how many steps of it that is: all of a typed one, else half.
+
+        Raises:
+            InputError: there is no such sequence, or it has fewer steps.
+        """
+        read = self.is_read(file)
+        check(read or prefix is not None, 'name the beginning of a sentence: zf-pyro continue RUN "this movie is"')
+        (one,) = self.named(["0" if prefix is None else prefix], file, data)
+        if steps is None:
+            steps = one.num_steps // 2 if read else one.num_steps - 1
+        return one, prefix_of(self.run, one, steps).num_steps
+
+    def end_of(self, one: SequenceBatch, kept: int) -> int:
+        """How many steps a continuation has with its prefix."""
+        if self.run.vocabulary is None:
+            return max(one.num_steps, kept + 1)
+        return kept + max(WORDS, self.run.observation.sample_steps)
 
     def end(self, made: list[Made], **about: Any) -> None:
         """Tell what was made, and write it.
@@ -102,26 +135,24 @@ def go_on(
 ) -> None:
     """Continue PREFIX: the beginning of a sentence, or the number of a sequence [default: 0] of RUN's test split."""
     session = Session(run, "continuation", "sample", options)
-    found, observation = session.run, session.run.observation
-    require_programs(found)
-    if session.of_words and file is None:
-        check(prefix is not None, 'name the beginning of a sentence: zf-pyro continue RUN "this movie is"')
-        one = typed(found, prefix or "", click.echo)
-        kept = one.num_steps - 1 if prefix_steps is None else prefix_steps
-    else:
-        one = source_of(found, run, file, data, click.echo).one(numbered(prefix or "0"))
-        kept = one.num_steps // 2 if prefix_steps is None else prefix_steps
-    before = prefix_of(found, one, kept)
-    ends = kept + max(WORDS, observation.sample_steps) if session.of_words else max(one.num_steps, kept + 1)
-    steps = session.steps or ends
-    continued = continue_prefix(
-        found, one, steps, session.decoder, prefix_steps=kept, count=num, draws=draws, latent=latent, seed=session.seed
+    require_programs(session.run)
+    one, kept = session.begun(prefix, prefix_steps, file, data)
+    found = continue_prefix(
+        session.run,
+        one,
+        session.steps or session.end_of(one, kept),
+        session.decoder,
+        prefix_steps=kept,
+        count=num,
+        draws=draws,
+        latent=latent,
+        seed=session.seed,
     )
-    if kept and found.config.model.family != "rnn":
-        click.echo(f"The weights of the prefix's {draws} paths are worth {continued.effective:.1f} draws")
-    made = [Made.original("original", found, one)] if not session.of_words or file else []
-    made += [Made.of(str(i), each, prefix_steps=kept) for i, each in enumerate(continued.sequences, 1)]
-    session.end(made, latent=latent, draws=draws, prefix_steps=before.num_steps, effective_draws=continued.effective)
+    if found.effective is not None:
+        click.echo(f"The weights of the prefix's {draws} paths are worth {found.effective:.1f} draws")
+    made = [Made.original("original", session.run, one)] if session.is_read(file) else []
+    made += [Made.of(str(i), each) for i, each in enumerate(found.sequences, 1)]
+    session.end(made, latent=latent, draws=draws, prefix_steps=kept, effective_draws=found.effective)
 
 
 @click.command("reconstruct")
@@ -192,12 +223,7 @@ def between(
     session = Session(run, "interpolation", "greedy", options)
     require_posterior(session.run)
     shares = shares_of(num)
-    if session.of_words and file is None:
-        first, second = (typed(session.run, each, click.echo) for each in (start, end))
-    else:
-        places = [numbered(each) for each in (start, end)]
-        source = source_of(session.run, run, file, data, click.echo)
-        first, second = (source.one(place) for place in places)
+    first, second = session.named([start, end], file, data)
     found = interpolate(
         session.run,
         first,

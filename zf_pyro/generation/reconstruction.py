@@ -83,10 +83,15 @@ def default_steps(run: LoadedRun, length: int, *, free: bool = True) -> int:
 
 
 class Continued(NamedTuple):
-    """Continuations of one prefix, which comes first in each, and how many draws the weights of its paths speak of."""
+    """Continuations of one prefix.
+
+    Attributes:
+        sequences: the prefix comes first in each.
+        effective: how many draws the weights of its paths are worth; None where it has no latent path.
+    """
 
     sequences: list[Decoded]
-    effective: float
+    effective: float | None
 
 
 def continue_prefix(
@@ -125,7 +130,7 @@ def continue_prefix(
     targets, length, name = prefix.targets, prefix.num_steps, run.observation.step
     assert targets is not None
     check(num_steps > length, f"{num_steps} {name}s leave nothing to decode behind a prefix of {length}")
-    latents, effective = None, float(draws)
+    latents, effective = None, None
     if run.config.model.family != "rnn" and length:
         (drawn,) = drawn_paths(run, prefix, draws, seed=seed)
         latents, effective = resampled(drawn, count, seed=seed), drawn.effective

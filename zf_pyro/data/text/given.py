@@ -69,10 +69,14 @@ def one_sentence(text: str, settings: TextSettings, vocabulary: Vocabulary) -> n
     else:
         cleaned = clean(text)
         found = Sentence(cleaned, words(cleaned)) if cleaned.strip() else None
-    ids = [] if found is None else vocabulary.encode(found.words if settings.level == "word" else found.characters)
+    ids = (
+        vocabulary.encode([])
+        if found is None
+        else vocabulary.encode(found.words if settings.level == "word" else found.characters)
+    )
     if not len(ids):
         raise InputError(f"a sentence without a {settings.level}: {text[:40]!r}")
-    return np.asarray(ids)
+    return ids
 
 
 def remarks(
