@@ -61,7 +61,7 @@ def call(monkeypatch, command: click.Command, *arguments: object) -> int:
 
 @pytest.fixture
 def run_py(monkeypatch, capsys):
-    """Calls ``run.py``, without its report unless that is asked for; gives the exit status, standard output and error."""
+    """Calls ``run.py``, without its report unless that is asked for; gives exit status, standard output and error."""
 
     def run(*arguments, report=False):
         status = call(monkeypatch, train, *arguments, *([] if report else ["--no-report"]))

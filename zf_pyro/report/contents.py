@@ -48,7 +48,11 @@ def of_several(materials: Sequence[Material]) -> list[Section]:
         "versions": ("Versions", settings.versions),
     }
     sections = [
-        Section("results", "Results", [*results.side_by_side(runs), *(Note(text) for text in protocols(runs))]),
+        Section(
+            "results",
+            "Results",
+            [*results.side_by_side(runs), *warned(runs), *(Note(text) for text in protocols(runs))],
+        ),
         Section("validation", "Validation", attempted(lambda: training.over_each_other(runs))),
     ]
     names = results.titles(runs)
@@ -77,6 +81,12 @@ def results_of(material: Material) -> list[Block]:
 def bound_of(material: Material) -> list[Block]:
     """The bound against the number of particles, and what the weights say of it."""
     return [*training.bound(material), *results.diagnostics(material)]
+
+
+def warned(materials: list[Material]) -> list[Note]:
+    """What stands out in each run."""
+    named = zip(results.titles(materials), materials, strict=True)
+    return [Note(f"{name}: {note.text}", warns=True) for name, each in named for note in results.warnings(each)]
 
 
 def protocols(materials: list[Material]) -> list[str]:
