@@ -61,10 +61,10 @@ def call(monkeypatch, command: click.Command, *arguments: object) -> int:
 
 @pytest.fixture
 def run_py(monkeypatch, capsys):
-    """Calls ``run.py``; gives the exit status, standard output and standard error."""
+    """Calls ``run.py``, without its report unless that is asked for; gives exit status, standard output and error."""
 
-    def run(*arguments):
-        status = call(monkeypatch, train, *arguments)
+    def run(*arguments, report=False):
+        status = call(monkeypatch, train, *arguments, *([] if report else ["--no-report"]))
         return status, *capsys.readouterr()
 
     return run

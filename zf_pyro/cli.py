@@ -51,6 +51,7 @@ from zf_pyro.parts import told as told_parts
 from zf_pyro.paths import Form
 from zf_pyro.presets import preset
 from zf_pyro.presets import told as told_presets
+from zf_pyro.report.command import report, report_run
 from zf_pyro.schedules import told as told_schedules
 from zf_pyro.scopes import prepare_torch
 from zf_pyro.summary import draw_some, table
@@ -93,7 +94,11 @@ def cli() -> None:
 @click.option("--preset", "preset_name", help="paper or quick [default: paper with a GPU, quick without].")
 @click.option("--config", "config_file", type=FOLDER, help="Start from a config.toml instead of a preset.")
 @click.option(
-    "--resume", "resumed", type=FOLDER, metavar="RUN", help="Go on with an unfinished run; takes no other option."
+    "--resume",
+    "resumed",
+    type=FOLDER,
+    metavar="RUN",
+    help="Go on with an unfinished run; takes no other option but --no-report.",
 )
 @click.option("--output", type=FOLDER, help="The run's folder [default: runs/DATASET-PRESET-SEED-NUMBER].")
 @click.option("--force", is_flag=True, help="Overwrite a run in --output.")
@@ -108,14 +113,18 @@ def cli() -> None:
 @click.option("--form", type=FORM, help="Of the programs: path, or step, which is the slower definition.")
 @click.option("--num-particles", type=int, help="Particles of the test.")
 @click.option("--eval-sequences", metavar="N|all", help="Test sequences to score.")
+@click.option("--no-report", is_flag=True, help="Leave out report.html.")
 def train(**options: Any) -> None:
-    """Train a model, test it, and write the folder of the run."""
+    """Train a model, test it, and write the folder of the run with its report."""
     prepare_torch()
     if options["resumed"] is not None:
         source = click.get_current_context().get_parameter_source
-        if any(source(name) == ParameterSource.COMMANDLINE for name in options if name != "resumed"):
-            raise InputError("--resume takes no other option: the run's config.toml holds them all")
+        others = options.keys() - {"resumed", "no_report"}
+        if any(source(name) == ParameterSource.COMMANDLINE for name in others):
+            raise InputError("--resume takes no other option but --no-report: the run's config.toml holds them all")
         carry_out(options["resumed"], lambda: resume(options["resumed"], click.echo))
+        if not options["no_report"]:
+            report_run(options["resumed"], None, click.echo)
         return
     config, chosen = configure(**{name: options[name] for name in ("dataset", "preset_name", "config_file", "device")})
     config = override(config, requested(options))
@@ -133,6 +142,8 @@ def train(**options: Any) -> None:
     folder = runs.create_folder(config, options["output"], force=options["force"])
     click.echo(f"Run: {folder}")
     carry_out(folder, lambda: start(config, corpus, trainer, folder, click.echo))
+    if not options["no_report"]:
+        report_run(folder, corpus, click.echo)
 
 
 @cli.command("prepare")
@@ -201,7 +212,7 @@ def evaluate(
     prepare_torch()
     sequences, filters = count_or_all(eval_sequences), particle_filter or None
     results = evaluate_run(run, num_particles, sequences, device, data, form, filters, click.echo)
-    report(results)
+    tell(results)
     click.echo(f"Written: {run / evaluation_file(results['test']['num_particles'])}")
 
 
@@ -236,14 +247,14 @@ def benchmark(sizes: str, repeats: int, scaling: Path | None, device: str, as_js
         click.echo(json.dumps(figures, indent=2))
 
 
-for command in (compare, score, encode, latents, sample, go_on, rebuild, between):
+for command in (compare, score, encode, latents, sample, go_on, rebuild, between, report):
     cli.add_command(command)
 
 
 def carry_out(folder: Path, work: Callable[[], dict[str, Any]]) -> None:
     """Do the work of a run and say what came out."""
     try:
-        report(work())
+        tell(work())
     except (Interrupted, KeyboardInterrupt) as stop:
         if not (folder / runs.CHECKPOINT).is_file():
             raise Interrupted("interrupted before anything was saved; start again") from stop
@@ -268,7 +279,7 @@ def require_png(path: Path, option: str) -> Path:
     return path
 
 
-def report(results: dict[str, Any]) -> None:
+def tell(results: dict[str, Any]) -> None:
     """Print the outcome of a test."""
     for line in told(results):
         click.echo(line)

@@ -16,6 +16,7 @@ samples.mid       and as notes, where they are music and mido is installed
 curves.png        the metrics as curves
 latents.json      how much of the latent variable is in use, and
 latents.png       a picture of it, where it was asked for
+report.html       all of it as one page for a browser
 """
 
 from __future__ import annotations
@@ -52,8 +53,8 @@ OBSERVATION, RESULTS, CURVES = "observation.json", "results.json", "curves.png"
 SAMPLES = ("samples.txt", "samples.npz", "samples.png", "samples.wav", "samples.mid")
 """The first is of text, the second and third are of other data, the fourth of sound, the last of music."""
 FILES = (RESULTS, CONFIG, OBSERVATION, VOCABULARY, METRICS, CHECKPOINT, TIMING, *SAMPLES, CURVES)
-LATENTS, LATENTS_PICTURE = "latents.json", "latents.png"
-PATTERNS = (*FILES, LATENTS, LATENTS_PICTURE, "evaluation-*.json", "evaluation-*.npz", "*.tmp")
+LATENTS, LATENTS_PICTURE, REPORT = "latents.json", "latents.png", "report.html"
+PATTERNS = (*FILES, LATENTS, LATENTS_PICTURE, REPORT, "evaluation-*.json", "evaluation-*.npz", "*.tmp")
 """All that a run's folder may hold."""
 
 

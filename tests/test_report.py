@@ -1,0 +1,297 @@
+"""The page of a run, without a browser: what is on it, that it is whole, and that nothing from outside is markup."""
+
+import json
+import re
+import shlex
+import shutil
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.toy_runs import SMALL, TINY
+from zf_pyro import runs
+from zf_pyro.cli import train
+from zf_pyro.fields import override
+from zf_pyro.options import requested
+from zf_pyro.presets import preset, read_config
+from zf_pyro.report import blocks
+from zf_pyro.report import command as module
+from zf_pyro.report.blocks import Block, Code, Folded, Lines, Note, Picture, Player, Section, Sides, Strip, Table
+from zf_pyro.report.page import page_of
+from zf_pyro.report.results import ELSEWHERE, collapse, listed
+from zf_pyro.report.settings import command
+
+NASTY = [
+    "<script>alert(1)</script>",
+    "\"&'</title><img src=x onerror=alert(1)>",
+    "שלום ‮ world",
+    "",
+    "{{ 7 * 7 }}",
+    "\0\x1b",
+]
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture
+def no_ink(monkeypatch):
+    """Figures are not drawn, which takes seconds, in tests of what else is on a page."""
+    monkeypatch.setattr(blocks, "png_of", lambda make, dark=False: PNG + bytes([dark]))
+
+
+class Page(HTMLParser):
+    """The tags of a page with their attributes, the texts, and what is open at the end."""
+
+    VOID = frozenset({"meta", "link", "img", "source", "br"})
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.open: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+    def named(self, tag):
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def every_block(text: str) -> list[Block]:
+    """A block of each kind, with a text in every place that takes one."""
+    table = Table(text, [text, text], [[text, text]], frozenset({0}), frozenset({1}))
+    found = [Note(text), Note(text, warns=True), table, Lines(text, [text]), Picture(text, text, PNG, PNG), Code(text)]
+    found += [Strip(text, [text], [PNG]), Player(text, b"RIFF")]
+    return [*found, Sides([text], [found]), Folded(text, found)]
+
+
+def page_with(text: str) -> Page:
+    return Page(page_of(text, [text], [Section("results", text, every_block(text))], text))
+
+
+@pytest.mark.parametrize("text", NASTY)
+def test_no_text_is_markup(text):
+    plain, page = page_with("plain"), page_with(text)
+    assert [tag for tag, _ in page.tags if tag != "em"] == [tag for tag, _ in plain.tags]
+    assert page.open == []
+    assert page.texts.count(text) == plain.texts.count("plain") or not text.strip("\0\x1b")
+    assert not page.named("script")
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.text(max_size=40))
+def test_any_text_stays_text(text):
+    page = page_with(text)
+    assert [tag for tag, _ in page.tags if tag != "em"] == [tag for tag, _ in page_with("plain").tags]
+
+
+def test_the_page_may_load_nothing():
+    page = page_with("plain")
+    (policy,) = [each["content"] for each in page.named("meta") if each.get("http-equiv") == "Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'; img-src data:; media-src data:; style-src 'sha256-")
+    addresses = [
+        each.get(name) for _, each in page.tags for name in ("src", "srcset", "href", "action") if name in each
+    ]
+    assert addresses
+    assert all(address.startswith(("data:", "#")) for address in addresses)
+    assert not [name for _, each in page.tags for name in each if name.startswith("on") or name == "style"]
+
+
+@pytest.fixture
+def page_of_run(no_ink, finished, zf):
+    """The report of a finished run on text."""
+    status, out, error = zf("report", finished)
+    assert status == 0, error
+    assert out.endswith(f"Report: {finished / 'report.html'}\n")
+    return (finished / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_report_holds_what_the_run_has(page_of_run, finished):
+    page = Page(page_of_run)
+    text = " ".join(page.texts)
+    ids = [each["id"] for each in page.named("section") if "id" in each]
+    assert [each["href"] for each in page.named("a")] == [f"#{name}" for name in ids]
+    assert {"results", "training", "latents", "bound", "samples", "reconstructions", "interpolations"} < {*ids}
+    assert len(page.named("h1")) == 1
+    assert len(page.named("h2")) == len(ids)
+    assert len(page.named("caption")) == len(page.named("table"))
+    assert all(each["alt"] for each in page.named("img"))
+    assert len(page.named("source")) == len(page.named("img"))
+    results = json.loads((finished / "results.json").read_text())
+    assert f"{results['test']['iw_bound']:,.3f}" in text
+    assert f"{results['test']['perplexity']:,.2f}" in text
+    for sentence in (finished / "samples.txt").read_text(encoding="utf-8").splitlines():
+        assert not sentence or sentence in page.texts
+    for name in ("hidden_size", "learning_rate", "torch", "seed"):
+        assert name in page.texts
+
+
+def test_every_figure_of_a_test_is_listed(finished):
+    test = json.loads((finished / "results.json").read_text())["test"]
+    assert {*listed({**test, "another": 1.0})} | (ELSEWHERE & {*test}) == {*test, "another"}
+
+
+def test_the_command_on_the_page_makes_the_same_configuration(finished):
+    config = read_config(finished / "config.toml")
+    options = train.make_context("command", shlex.split(command(config))[2:]).params
+    assert (
+        override(preset(options["dataset"], options["preset_name"]), {**requested(options), "device": "cpu"}) == config
+    )
+
+
+def test_the_data_may_be_gone(no_ink, finished, reviews, zf, tmp_path):
+    reviews.rename(tmp_path / "elsewhere.txt")
+    status, _, error = zf("report", finished)
+    assert status == 0, error
+    text = (finished / "report.html").read_text(encoding="utf-8")
+    assert text.count("Not shown: the data of the run is not at hand") == 4  # KL, and what is decoded
+    assert zf("report", finished, "--data", tmp_path / "elsewhere.txt")[0] == 0
+    assert "Not shown" not in (finished / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_family_without_latent_variable_is_said_to_be_one(no_ink, run_py, zf, reviews, tmp_path):
+    folder = tmp_path / "rnn"
+    options = ("--dataset", "imdb", "--data", reviews, *SMALL, "--family", "rnn", "--max-steps", 2, "--output", folder)
+    status, out, error = run_py(*options, report=True)
+    assert status == 0, error
+    assert out.endswith(f"Report: {folder / 'report.html'}\n")
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert page.count("The family rnn has no latent variable.") == 4
+    assert "collapsed" not in page
+
+
+def test_runs_side_by_side(no_ink, finished, zf, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    other = tmp_path / "other"
+    shutil.copytree(finished, other)
+    config = (other / "config.toml").read_text().replace("alpha = 0.005", "alpha = 0.25")
+    (other / "config.toml").write_text(config)
+    table = json.loads((other / "results.json").read_text())
+    table["test"]["num_particles"] = 7
+    (other / "results.json").write_text(json.dumps(table))
+    status, out, error = zf("report", finished, other)
+    assert status == 0, error
+    assert out.endswith("Report: runs/report-1.html\n")
+    page = Page((tmp_path / "runs" / "report-1.html").read_text(encoding="utf-8"))
+    text = " ".join(page.texts)
+    assert "They were tested by different numbers of particles" in text
+    assert "They were trained on different data" not in text
+    assert text.count("alpha") == text.count("alpha = beta = 0") + 1  # one row of the fields that differ
+    assert "0.25" in page.texts
+    assert zf("report", finished, other)[1].endswith("Report: runs/report-2.html\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "run"], "named twice"),
+        (["run", "--output", "taken.html"], "is there already"),
+        (["nothing"], "nothing is no run"),
+        (["run", "other", "--data", "x"], "--data is of a single run"),
+        (["run", "--data", "nowhere"], "nowhere"),
+        (["unfinished"], "is unfinished"),
+    ],
+)
+def test_wrong_input_is_one_line(arguments, said, finished, zf, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken.html").write_text("mine")
+    shutil.copytree(finished, tmp_path / "unfinished")
+    (tmp_path / "unfinished" / "results.json").unlink()
+    status, _, error = zf("report", *arguments)
+    assert status == 2
+    assert said in error
+    assert error.count("\n") == 1
+    assert (tmp_path / "taken.html").read_text() == "mine"
+    assert not (finished / "report.html").exists()
+
+
+def test_a_failing_report_leaves_the_run_finished(run_py, reviews, tmp_path, monkeypatch):
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("no ink\nat all")
+
+    monkeypatch.setattr(module, "write_page", fail)
+    folder = tmp_path / "run"
+    options = ("--dataset", "imdb", "--data", reviews, "--max-steps", 2, "--output", folder, *TINY[:4], *SMALL)
+    status, out, _ = run_py(*options, report=True)
+    assert status == 0
+    assert out.splitlines()[-1].startswith("No report: RuntimeError: no ink. The run is finished; ")
+    assert (folder / runs.RESULTS).is_file()
+    assert not (folder / runs.REPORT).exists()
+
+
+def test_an_interrupted_report_leaves_the_run_finished(run_py, reviews, tmp_path, monkeypatch):
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "write_page", stop)
+    folder = tmp_path / "run"
+    options = ("--dataset", "imdb", "--data", reviews, "--max-steps", 2, "--output", folder, *SMALL)
+    status, _, error = run_py(*options, report=True)
+    assert status == 130
+    assert f"the run is finished; its report by: zf-pyro report {folder}" in error
+    assert (folder / runs.RESULTS).is_file()
+
+
+def test_a_resumed_run_takes_no_report_as_its_only_option(finished, run_py):
+    assert "is finished" in run_py("--resume", finished)[2]
+    assert "takes no other option but --no-report" in run_py("--resume", finished, "--seed", 1)[2]
+
+
+def test_a_run_that_is_overwritten_loses_its_report(page_of_run, finished, reviews, run_py):
+    options = ("--dataset", "imdb", "--data", reviews, "--max-steps", 2, "--output", finished, "--force", *SMALL)
+    assert run_py(*options)[0] == 0
+    assert not (finished / runs.REPORT).exists()
+
+
+@pytest.mark.parametrize(
+    ("kl", "active", "said"),
+    [
+        (0.1, 0, "collapsed"),
+        (0.05, None, "collapsed"),
+        (5.0, 0, "thinly"),
+        (5.0, 3, ""),
+        (0.5, None, ""),
+        (None, None, ""),
+    ],
+)
+def test_a_collapsed_posterior_is_said_plainly(kl, active, said):
+    test = {"kl": kl, "active_units": active, "num_sequences": 10, "num_steps": 100}
+    told = collapse(test, "token", "sentence", 32)
+    assert said in told
+    assert bool(told) == bool(said)
+    assert not told or f"{kl:.3f} nats per sentence" in told
+
+
+def test_damaged_files_are_said_in_a_line(no_ink, finished, zf):
+    (finished / "metrics.jsonl").write_text("no json\n")
+    (finished / "evaluation-9.json").write_text("[]")
+    (finished / "latents.json").write_text('{"latents": 3}')
+    (finished / "samples.txt").unlink()
+    status, _, error = zf("report", finished)
+    assert status == 0, error
+    page = (finished / "report.html").read_text(encoding="utf-8")
+    assert page.count("Not shown:") == 2
+
+
+def test_a_page_on_bits_and_numbers(run_py, tmp_path):
+    """Arrays, which are no text, images, music or speech."""
+    data = tmp_path / "mine.npz"
+    values = np.random.default_rng(0).normal(size=(40, 12, 3))
+    np.savez(data, **{f"a{i}": each for i, each in enumerate(values)})
+    folder = tmp_path / "run"
+    status, _, error = run_py("--dataset", "arrays", "--data", data, "--output", folder, *TINY, report=True)
+    assert status == 0, error
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "Not shown" not in page
+    assert not re.search(r"<audio", page)
