@@ -1,18 +1,15 @@
-"""Pictures of sequences: of data, and of what a model draws; and figures as png, for light pages and for dark ones."""
+"""Pictures of sequences: of data, and of what a model draws; and figures as png."""
 
 from __future__ import annotations
 
 import io
 import textwrap
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import matplotlib
 import numpy as np
-from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, Normalize, to_rgba
 from matplotlib.figure import Figure
@@ -40,34 +37,13 @@ BANDS = 1_000
 LETTERS = 60
 """Of a title in a line, over the whole width."""
 
-INK, FAINT, BEYOND = "#e8e8e8", "#707070", "#80808040"
-DARK: dict[Any, Any] = {
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
-    "savefig.facecolor": "none",
-    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK),
-    **dict.fromkeys(("grid.color", "legend.edgecolor"), FAINT),
-    "legend.facecolor": "#202020",
-    "axes.prop_cycle": cycler(color=["#7cb7ff", "#ffb86b", "#7ee2a8", "#ff9a9a", "#cbb2ff", "#e0c097", "#f4a6d7"]),
-}
-"""Light ink on nothing, for dark pages."""
+FAINT, BEYOND = "#707070", "#80808040"
 
 
-def themed(dark: bool) -> AbstractContextManager[None]:
-    """Inside, figures are made and saved in the colours of a light page or of a dark one."""
-    return matplotlib.rc_context(DARK if dark else {})
-
-
-def png_of(make: Callable[[], Figure], *, dark: bool = False) -> bytes:
-    """A figure as png: dark ink on white, or light ink on a transparent ground.
-
-    Args:
-        make: makes the figure; it is called in the colours of the page.
-        dark: whether the page is dark.
-    """
+def png_of(figure: Figure) -> bytes:
+    """A figure as png, on a transparent ground."""
     file = io.BytesIO()
-    with themed(dark):
-        write_png(make(), file)
+    write_png(figure, file, transparent=True)
     return file.getvalue()
 
 
@@ -222,8 +198,8 @@ def save_figure(figure: Figure, path: Path) -> None:
     write_atomically(path, lambda file: write_png(figure, file))
 
 
-def write_png(figure: Figure, file: BinaryIO) -> None:
+def write_png(figure: Figure, file: BinaryIO, *, transparent: bool = False) -> None:
     """Write a figure into an open file."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # a character that the font lacks is drawn as a box
-        figure.savefig(file, format="png", dpi=DPI)
+        figure.savefig(file, format="png", dpi=DPI, transparent=transparent)

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -172,7 +171,7 @@ def draw_units(axes: Axes, values: Sequence[float | None] | None, step: str) -> 
         say_unknown(axes)
         return
     axes.bar(np.arange(1, len(values) + 1), -np.sort(-finite(values)), width=1.0)
-    axes.axhline(ACTIVE, color=ink(), linewidth=0.8, linestyle="--", label=f"active: more than {ACTIVE:g}")
+    axes.axhline(ACTIVE, color="black", linewidth=0.8, linestyle="--", label=f"active: more than {ACTIVE:g}")
     axes.set_yscale("symlog", linthresh=ACTIVE)
     axes.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=ACTIVE, subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:g}")
@@ -204,7 +203,7 @@ def bound_figure(
     top, *rest = figure.subplots(panels, squeeze=False, sharex=True).flat
     with_errors(top, counts, bounds, errors)
     if elbo is not None:
-        top.axhline(elbo, color=ink(), linewidth=0.8, linestyle="--")
+        top.axhline(elbo, color="black", linewidth=0.8, linestyle="--")
         beside = {"xycoords": ("axes fraction", "data"), "xytext": (4, 0), "textcoords": "offset points"}
         top.annotate("ELBO", (1, elbo), va="center", fontsize="small", **beside)
     top.set_title("Importance-weighted bound" + (", with standard errors" if errors else ""), fontsize="medium")
@@ -250,8 +249,3 @@ def say_unknown(axes: Axes) -> None:
     """An empty panel."""
     axes.set_axis_off()
     axes.text(0.5, 0.5, "not known of these laws", ha="center", va="center", transform=axes.transAxes)
-
-
-def ink() -> str:
-    """The colour of letters on the page that is drawn for."""
-    return matplotlib.rcParams["text.color"]

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from zf_pyro.pictures import save_figure
-from zf_pyro.plots import draw_steps, draw_units, finite, ink, say_unknown
+from zf_pyro.plots import draw_steps, draw_units, finite, say_unknown
 
 
 def plot_usage(results: dict[str, Any], path: Path) -> None:
@@ -47,7 +47,7 @@ def draw_information(axes: Axes, found: dict[str, Any] | None, step: str) -> Non
     axes.fill_between(steps, lower - error, lower + error, alpha=0.2)
     for name, values in (("lower", lower), ("upper", upper)):
         axes.plot(steps, values, label=f"{name} bound", marker="o" if len(steps) == 1 else None)
-    axes.axhline(limit, color=ink(), linewidth=0.8, linestyle="--", label=f"log {found['num_sequences']}")
+    axes.axhline(limit, color="black", linewidth=0.8, linestyle="--", label=f"log {found['num_sequences']}")
     top = np.nanmax([*upper, *(lower + error), 0.1 * limit])
     axes.set_ylim(np.nanmin([0.0, *(lower - error)]), min(1.1 * top, 2 * limit))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -56,12 +56,11 @@ class Lines:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture for light pages, and one for dark pages; both png."""
+    """A png on a transparent ground; a dark page turns its ink light."""
 
     caption: str
     alt: str
-    light: bytes
-    dark: bytes
+    image: bytes
     kind: str = "picture"
 
 
@@ -128,9 +127,9 @@ class Section:
     blocks: Sequence[Block] = field(default_factory=list)
 
 
-def drawn(make: Callable[[], Figure], caption: str, alt: str) -> Picture:
-    """A figure in the colours of light pages and of dark ones."""
-    return Picture(caption, alt, png_of(make), png_of(make, dark=True))
+def drawn(figure: Figure, caption: str, alt: str) -> Picture:
+    """A figure as a picture."""
+    return Picture(caption, alt, png_of(figure))
 
 
 def attempted(make: Callable[[], list[Block]]) -> list[Block]:

@@ -43,7 +43,7 @@ def shown(
 def pictured(sequences: Sequence[np.ndarray], titles: Sequence[str], observation: Observation, caption: str) -> Picture:
     """Sequences over time in one picture."""
     names = [f"{observation.step}s" if not observation.rate else "waveform", *titles]
-    return drawn(lambda: sequences_figure(sequences, observation, titles), caption, f"{caption}: {', '.join(names)}")
+    return drawn(sequences_figure(sequences, observation, titles), caption, f"{caption}: {', '.join(names)}")
 
 
 def players(sequences: Sequence[np.ndarray], titles: Sequence[str], observation: Observation) -> list[Block]:

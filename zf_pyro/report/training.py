@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -13,6 +12,7 @@ from zf_pyro.plots import bound_figure, curves_figure, kl_figure
 from zf_pyro.report.blocks import Block, Note, drawn
 from zf_pyro.report.material import Material
 from zf_pyro.report.results import titles
+from zf_pyro.scores import curve_errors, scores_file
 
 
 def curves(material: Material) -> list[Block]:
@@ -25,7 +25,7 @@ def curves(material: Material) -> list[Block]:
     )
     said = "" if best is None else f" The best validation was at update {best['step']:,}."
     caption = f"Training and validation, nats per {step} over updates.{said}"
-    blocks: list[Block] = [drawn(lambda: curves_figure(records, step), caption, f"Curves of training, nats per {step}")]
+    blocks: list[Block] = [drawn(curves_figure(records, step), caption, f"Curves of training, nats per {step}")]
     if not any(line.get("auxiliary") is not None for line in records):
         blocks.append(Note("Auxiliary error: not computed, since its weight alpha was 0."))
     if not any(line.get("backward") is not None for line in records):
@@ -42,22 +42,11 @@ def bound(material: Material) -> list[Block]:
     caption = (
         f"The IW bound by number of particles, ± standard error over {sequence}s: where it still rises, it is loose."
     )
-    errors = errors_of_curve(material)
-    return [
-        drawn(
-            lambda: bound_figure(curve, errors, test["elbo"], sequence), caption, "IW bound against number of particles"
-        )
-    ]
-
-
-def errors_of_curve(material: Material) -> dict[str, float]:
-    """Standard errors of the bound by each number of particles, in nats per sequence, where they are known."""
-    scores = material.scores_of(material.tightest)
-    counts, values = (scores.get(name) for name in ("curve_particles", "curve"))
-    if counts is None or values is None or len(values) < 2:
-        return {}
-    errors = values.std(0, ddof=1) / np.sqrt(len(values))
-    return {f"{int(count)}": float(error) for count, error in zip(counts, errors, strict=True)}
+    known = bool(material.scores_of(table))
+    errors, gain_errors = curve_errors(material.folder / scores_file(test["num_particles"])) if known else ({}, {})
+    by_count = {int(count): bound for count, bound in curve.items()}
+    figure = bound_figure(by_count, errors, test["elbo"], sequence, gain_errors)
+    return [drawn(figure, caption, "IW bound against number of particles")]
 
 
 def latents(material: Material) -> list[Block]:
@@ -72,7 +61,7 @@ def latents(material: Material) -> list[Block]:
     else:
         active = sum(value is not None and value > ACTIVE for value in units)
         text += f" {active} of {len(units)} units are active, with more than {ACTIVE:g} nats per {step}."
-    return [drawn(lambda: kl_figure(found.by_step, found.counts, units, step), text, "KL over time and by units")]
+    return [drawn(kl_figure(found.by_step, found.counts, units, step), text, "KL over time and by units")]
 
 
 def over_each_other(materials: list[Material]) -> list[Block]:
@@ -80,7 +69,7 @@ def over_each_other(materials: list[Material]) -> list[Block]:
     steps = {material.observation.step for material in materials}
     step = steps.pop() if len(steps) == 1 else "step"
     caption = f"Validation of every run, nats per {step} over updates."
-    return [drawn(lambda: validations_figure(materials, step), caption, "Validation curves of every run")]
+    return [drawn(validations_figure(materials, step), caption, "Validation curves of every run")]
 
 
 def validations_figure(materials: list[Material], step: str) -> Figure:
@@ -93,7 +82,7 @@ def validations_figure(materials: list[Material], step: str) -> Figure:
         axes.set(title=title, xlabel="updates", ylabel=f"nats per {step}")
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.grid(alpha=0.3)
-    upper.legend(fontsize="small")
+    figure.legend(*upper.get_legend_handles_labels(), fontsize="small", loc="outside lower center")
     return figure
 
 
@@ -102,6 +91,5 @@ def draw(axes: Axes, material: Material, name: str, label: str) -> None:
     points = [
         (line["step"], line[name] / line["valid_length"]) for line in material.metrics if line.get(name) is not None
     ]
-    axes.plot(
-        *zip(*points, strict=True) if points else ([], []), marker="o", markersize=4, label=label.replace("$", r"\$")
-    )
+    label = " " + label.replace("$", r"\$")  # a legend leaves out what begins with _
+    axes.plot(*zip(*points, strict=True) if points else ([], []), marker="o", markersize=4, label=label)
