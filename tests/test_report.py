@@ -255,18 +255,20 @@ def test_a_run_that_is_overwritten_loses_its_report(page_of_run, finished, revie
 
 
 @pytest.mark.parametrize(
-    ("kl", "active", "said"),
+    ("kl", "active", "steps", "said"),
     [
-        (0.1, 0, "collapsed"),
-        (0.05, None, "collapsed"),
-        (5.0, 0, "thinly"),
-        (5.0, 3, ""),
-        (0.5, None, ""),
-        (None, None, ""),
+        (0.9, 0, 10, "collapsed"),
+        (0.9, None, 10, "collapsed"),
+        (0.9, 1, 10, "collapsed"),
+        (1.1, None, 10, ""),
+        (1.1, 0, 10, "thinly"),
+        (1.1, 0, 1000, "collapsed"),
+        (5.0, 3, 10, ""),
+        (None, None, 10, ""),
     ],
 )
-def test_a_collapsed_posterior_is_said_plainly(kl, active, said):
-    test = {"kl": kl, "active_units": active, "num_sequences": 10, "num_steps": 100}
+def test_a_collapsed_posterior_is_said_plainly(kl, active, steps, said):
+    test = {"kl": kl, "active_units": active, "num_sequences": 10, "num_steps": 10 * steps}
     told = collapse(test, "token", "sentence", 32)
     assert said in told
     assert bool(told) == bool(said)

@@ -53,7 +53,7 @@ def reconstructions(material: Material) -> list[Block]:
         caption = f"Test {material.observation.sequence}s, and what is {about}"
         return [Table(caption, ("number", "original", "reconstruction"), rows, words=frozenset({1, 2}), stacks=True)]
     pairs = [x for batch, each in zip(ones, found, strict=True) for x in (original(material, batch), each.sequence)]
-    titles = [title for name in names for title in (name, "reconstruction")]
+    titles = [title for name in names for title in (name, "decoded")]
     caption = f"Test {material.observation.sequence}s, each before what is {about}"
     return [*shown(pairs, titles, material.observation, caption), *players(pairs, titles, material.observation)]
 

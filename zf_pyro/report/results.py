@@ -14,6 +14,9 @@ from zf_pyro.report.material import Material
 
 Figures = Mapping[str, Any]
 
+COLLAPSED = 1.0
+"""Nats a sequence below which a posterior says next to nothing that the prior does not."""
+
 NAMES = {
     "iw_bound": (
         "IW bound",
@@ -192,12 +195,13 @@ def collapse(test: Figures, step: str, sequence: str, num_units: int) -> str:
     if kl is None:
         return ""
     per_step = kl * test["num_sequences"] / test["num_steps"]
-    if active != 0 and (active is not None or per_step > ACTIVE):
+    collapsed = kl < COLLAPSED or per_step < ACTIVE
+    if active != 0 and not collapsed:
         return ""
     facts = f"KL is {kl:.3f} nats per {sequence}, {per_step:.4f} per {step}"
     if active == 0:
         facts += f", and none of the {num_units} units of z is active (above {ACTIVE:g} nats per {step})"
-    if per_step > 10 * ACTIVE:
+    if not collapsed:
         return f"{facts}: what z says is spread thinly over its units."
     return (
         f"The posterior has collapsed onto the prior: {facts}. The model hardly uses z: what is made from z below is "
