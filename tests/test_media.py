@@ -25,7 +25,7 @@ from zf_pyro.media.writing import write_sequences, write_together
 
 MUSIC = Observation("bernoulli", 88, sequence="piece", step="frame", steps_per_beat=2)
 SPEECH = Observation("gaussian", 3, step="frame", rate=16_000, mean=(0.0,), std=(1.0,))
-IMAGES = Observation("bernoulli", 1, sequence="image", step="pixel", rows=4)
+IMAGES = Observation("bernoulli", 1, sequence="image", step="pixel", sample_steps=16, rows=4)
 WORDS = Observation("categorical", 7, sequence="sentence", step="token")
 QUICK = settings(max_examples=30, deadline=None)
 ON_DISK = settings(QUICK, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -15,7 +15,7 @@ from zf_pyro.plots import bound_figure, curves_figure, kl_figure
 
 MUSIC = Observation("bernoulli", 88, sequence="piece", step="frame", steps_per_beat=2)
 SPEECH = Observation("gaussian", 200, step="frame", rate=16_000, mean=(0.0,), std=(1.0,))
-IMAGES = Observation("bernoulli", 1, sequence="image", step="pixel", rows=8)
+IMAGES = Observation("bernoulli", 1, sequence="image", step="pixel", sample_steps=64, rows=8)
 LINES = Observation("gaussian", 2)
 MAP = Observation("gaussian", 20)
 BITS = Observation("bernoulli", 5)
@@ -72,6 +72,14 @@ def test_images_look_the_same_on_both_pages():
     light, dark = (png_of(lambda: sequences_figure(half, IMAGES), dark=dark) for dark in (False, True))
     assert of_colour(light, 0)[1] == of_colour(dark, 0)[1] > 3_000
     assert of_colour(light, 255)[1] > of_colour(dark, 255)[1] > 3_000  # the page is white, or is not
+
+
+def test_the_beginning_of_an_image_is_drawn():
+    (axes,) = [axes for axes in sequences_figure([np.ones((11, 1), dtype=np.uint8)], IMAGES).axes if axes.images]
+    drawn = np.asarray(axes.images[0].get_array().filled(np.nan))
+    assert drawn.shape == (8, 8)
+    assert (drawn.ravel()[:11] == 1).all()
+    assert np.isnan(drawn.ravel()[11:]).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
