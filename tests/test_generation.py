@@ -673,6 +673,41 @@ def test_an_interpolation_ends_in_the_reconstructions(decoder, how):
             assert ours.sequence.tolist() == theirs.sequence.tolist()
 
 
+def test_the_first_input_of_an_interpolation_is_that_of_the_nearer_sequence():
+    run = run_of(BITS, family="vrnn")
+    mask = torch.ones(3, 1, dtype=torch.bool)
+    zeros = torch.zeros(3, 1, 3, dtype=torch.float64)
+    first, second = (SequenceBatch(zeros + u, zeros, mask) for u in (0.0, 1.0))
+    for kind in ("linear", "spherical"):
+        found = interpolate(run, first, second, 5, kind=kind)
+        paths = mixed(*(latent_paths(run, each)[0] for each in (first, second)), shares_of(5), kind)
+        for i, (each, path) in enumerate(zip(found, paths, strict=True)):
+            near, far = (
+                from_path(run, path, one, Decoder("greedy")) for one in ([first, second] if i < 3 else [second, first])
+            )
+            assert each.score == near.score != far.score
+
+
+def test_how_long_a_decoding_is():
+    run, words, bits = run_of(WORDS), collate([np.array([4, 5])]), run_of(BITS)
+    never = Decoder("greedy", min_steps=100)
+    assert len(rebuilt(run, words, never)[0].sequence) == 20
+    assert len(rebuilt(run, collate([np.full(30, 4)]), never)[0].sequence) == 31
+    assert len(rebuilt(run, words, never, teacher_forced=True)[0].sequence) == 3
+    assert len(rebuilt(run, words, never, num_steps=7)[0].sequence) == 7
+    zeros = torch.zeros(4, 1, 3, dtype=torch.float64)
+    batch = SequenceBatch(zeros, zeros, torch.ones(4, 1, dtype=torch.bool))
+    assert len(rebuilt(bits, batch)[0].sequence) == 4
+
+
+def test_a_continuation_begins_with_the_input_of_its_sequence():
+    run = run_of(BITS, family="rnn")  # in which no latent path depends on the inputs
+    zeros = torch.zeros(2, 1, 3, dtype=torch.float64)
+    batches = [SequenceBatch(zeros + u, zeros, torch.ones(2, 1, dtype=torch.bool)) for u in (0.0, 1.0)]
+    first, second = (continue_prefix(run, batch, 4, Decoder("greedy")).sequences[0].score for batch in batches)
+    assert first != second
+
+
 def test_an_interpolation_has_two_ends():
     with pytest.raises(InputError, match="two ends"):
         shares_of(1)

@@ -90,6 +90,8 @@ def test_sequences_of_numbers(bits, zf, tmp_path):
         assert np.array_equal(made["5"], given["s01"])
         assert [len(made[str(i)]) for i in range(1, 6)] == [5, 5, 6, 6, 6]
         assert all(made[name].dtype == np.uint8 for name in made)
+    assert zf("continue", run, 1, "--file", file, "-n", 1, "--draws", 4, "--output", tmp_path / "half")[0] == 0
+    assert entries(tmp_path / "half")[0]["prefix_steps"] == 3  # of six
     with np.load(tmp_path / "c" / "sequences.npz") as made:
         assert all(np.array_equal(made[name][:3], made["1"][:3]) for name in made)
     assert (tmp_path / "r" / "sequences.png").is_file()

@@ -140,6 +140,13 @@ def test_silence_is_drawn():
     assert png_of(lambda: sequences_figure([np.zeros((4, 88), dtype=np.uint8)], MUSIC))
 
 
+def test_a_short_waveform_is_its_frames_joined():
+    (axes,) = sequences_figure([np.arange(400.0).reshape(2, 200)], SPEECH).axes
+    (line,) = axes.lines
+    np.testing.assert_array_equal(line.get_ydata(), np.arange(400))
+    np.testing.assert_allclose(line.get_xdata(), np.arange(400) / 16_000)
+
+
 def test_a_long_waveform_is_drawn_as_a_band():
     sequence = np.sin(np.arange(20_000.0)).reshape(100, 200) * 1_000
     sequence[50, 7] = 9_000.0
