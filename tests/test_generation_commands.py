@@ -46,6 +46,10 @@ def test_sentences_of_all_kinds(finished, zf, tmp_path):
     assert "the prefix's 9 paths are worth" in output
     assert all(each["sentence"].startswith("the film <unk>") for each in entries(tmp_path / "c")[1])
 
+    assert zf("continue", finished, "the film", "-n", 1, "--min-steps", 99, "--output", tmp_path / "long")[0] == 0
+    (found,) = entries(tmp_path / "long")[1]
+    assert len(found["sentence"].split()) == 2 + 20
+
     status, output, error = zf("interpolate", finished, FIRST, SECOND, "-n", 4, "--output", tmp_path / "i")
     assert status == 0, error
     _, found = entries(tmp_path / "i")
@@ -121,10 +125,14 @@ def test_a_folder_of_its_own_beside_the_run(bits, zf, tmp_path):
     folder = tmp_path / "bits-sample-1"
     (folder / "mine.txt").write_text("kept")
     (folder / "3.wav").write_bytes(b"old")
+    (folder / "3.wav.txt").write_text("kept")
     assert zf("sample", run, "-n", 1, "--output", folder)[0] == 2
     assert zf("sample", run, "-n", 2, "--output", folder, "--force")[0] == 0
     assert len(entries(folder)[1]) == 2
-    assert {path.name for path in folder.iterdir()} == {"mine.txt", "sequences.json", "sequences.npz", "sequences.png"}
+    assert {path.name for path in folder.iterdir()} == {
+        *("mine.txt", "3.wav.txt"),
+        *("sequences.json", "sequences.npz", "sequences.png"),
+    }
 
 
 WRONG = {

@@ -88,6 +88,16 @@ def test_a_key_sounds_at_its_pitch(number, frequency):
     assert loudest_frequency(tones(roll, 2.0), RATE) == pytest.approx(frequency, abs=1.0)
 
 
+def test_partials_that_the_rate_cannot_carry_are_left_out():
+    roll = silence(4)
+    roll[:, 108 - 21] = 1
+    sound = tones(roll, 2.0)
+    spectrum = np.abs(np.fft.rfft(sound * np.hanning(len(sound))))
+    frequencies = np.arange(len(spectrum)) * RATE / len(sound)
+    beside = np.abs(frequencies - 4186) > 200
+    assert spectrum[beside].max() < 0.01 * spectrum.max()  # the second would be heard at 12,000 - 8,372
+
+
 def test_a_note_sounds_from_its_onset_to_its_end():
     roll = silence(5)
     roll[1:3, 40] = 1
