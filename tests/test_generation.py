@@ -362,6 +362,23 @@ def test_a_cold_draw_is_greedy(observation):
             assert all(np.allclose(a.sequence, b.sequence, atol=1e-6) for a, b in zip(cold, greedy, strict=True))
 
 
+def test_a_temperature_below_single_precision_is_greedy_too():
+    for observation in (WORDS, BITS):
+        run = run_of(observation, family="dmm")
+        single = run._replace(model=run.model.float())
+        paths = paths_of(run, 4, 6)
+        found = [
+            decode(single, 6, decoder, latents=paths) for decoder in (Decoder("greedy"), Decoder(temperature=1e-50))
+        ]
+        for greedy, cold in zip(*found, strict=True):
+            assert np.array_equal(greedy.sequence, cold.sequence)
+
+
+def test_draws_that_are_no_numbers_are_refused():
+    with pytest.raises(InputError, match="a lower one"):
+        decode(run_of(REALS), 4, Decoder(temperature=1e308), count=50)
+
+
 def test_temperature_scales_the_deviation_of_real_numbers():
     run = run_of(REALS, family="storn")
     (path,) = paths_of(run, 1, 1)
@@ -449,6 +466,30 @@ def test_a_decoder_that_makes_no_sense_is_refused(options, words):
 def test_what_is_of_words_is_refused_for_other_data(options):
     with pytest.raises(InputError, match="of text"):
         decode(run_of(BITS), 3, Decoder(**options), count=1)
+
+
+@pytest.mark.parametrize(
+    ("steps", "decoder", "count"),
+    [
+        (3, Decoder("beam", width=10**9), 1),
+        (3, Decoder("best", width=10**30), 1),
+        (10**6, Decoder("greedy"), 10_000),
+    ],
+    ids=["beam", "best", "steps"],
+)
+def test_what_memory_cannot_hold_is_refused(steps, decoder, count):
+    run = run_of(WORDS)
+    with pytest.raises(InputError, match="a smaller width"):
+        decode(run, steps, decoder, count=count)
+    with pytest.raises(InputError, match="fewer"):
+        latent_paths(run, collate([np.array([4, 5])]), "best", draws=10**10)
+
+
+def test_an_image_has_so_many_pixels():
+    run = run_of(replace(BITS, size=1, sequence="image", step="pixel", rows=2, sample_steps=6))
+    assert len(decode(run, 6, count=1)[0].sequence) == 6
+    with pytest.raises(InputError, match="7 pixels, and the image has 6"):
+        decode(run, 7, count=1)
 
 
 def test_a_law_without_a_mean_is_drawn_from():
@@ -562,6 +603,10 @@ def test_a_prefix_is_to_be_shorter_than_the_whole():
         continue_prefix(run, batch, 2)
     with pytest.raises(InputError, match="a prefix of 9"):
         continue_prefix(run, batch, 20, prefix_steps=9)
+    with pytest.raises(InputError, match="a prefix of 3"):  # of which </s> is the last
+        continue_prefix(run, batch, 20, prefix_steps=3)
+    found = [continue_prefix(run, batch, 8, prefix_steps=steps, seed=1).sequences[0] for steps in (None, 2)]
+    assert found[0].score == found[1].score != 0
 
 
 # Between paths.
@@ -626,6 +671,41 @@ def test_an_interpolation_ends_in_the_reconstructions(decoder, how):
         for ours, theirs in zip((found[0], found[-1]), ends, strict=True):
             assert ours.score == theirs.score
             assert ours.sequence.tolist() == theirs.sequence.tolist()
+
+
+def test_the_first_input_of_an_interpolation_is_that_of_the_nearer_sequence():
+    run = run_of(BITS, family="vrnn")
+    mask = torch.ones(3, 1, dtype=torch.bool)
+    zeros = torch.zeros(3, 1, 3, dtype=torch.float64)
+    first, second = (SequenceBatch(zeros + u, zeros, mask) for u in (0.0, 1.0))
+    for kind in ("linear", "spherical"):
+        found = interpolate(run, first, second, 5, kind=kind)
+        paths = mixed(*(latent_paths(run, each)[0] for each in (first, second)), shares_of(5), kind)
+        for i, (each, path) in enumerate(zip(found, paths, strict=True)):
+            near, far = (
+                from_path(run, path, one, Decoder("greedy")) for one in ([first, second] if i < 3 else [second, first])
+            )
+            assert each.score == near.score != far.score
+
+
+def test_how_long_a_decoding_is():
+    run, words, bits = run_of(WORDS), collate([np.array([4, 5])]), run_of(BITS)
+    never = Decoder("greedy", min_steps=100)
+    assert len(rebuilt(run, words, never)[0].sequence) == 20
+    assert len(rebuilt(run, collate([np.full(30, 4)]), never)[0].sequence) == 31
+    assert len(rebuilt(run, words, never, teacher_forced=True)[0].sequence) == 3
+    assert len(rebuilt(run, words, never, num_steps=7)[0].sequence) == 7
+    zeros = torch.zeros(4, 1, 3, dtype=torch.float64)
+    batch = SequenceBatch(zeros, zeros, torch.ones(4, 1, dtype=torch.bool))
+    assert len(rebuilt(bits, batch)[0].sequence) == 4
+
+
+def test_a_continuation_begins_with_the_input_of_its_sequence():
+    run = run_of(BITS, family="rnn")  # in which no latent path depends on the inputs
+    zeros = torch.zeros(2, 1, 3, dtype=torch.float64)
+    batches = [SequenceBatch(zeros + u, zeros, torch.ones(2, 1, dtype=torch.bool)) for u in (0.0, 1.0)]
+    first, second = (continue_prefix(run, batch, 4, Decoder("greedy")).sequences[0].score for batch in batches)
+    assert first != second
 
 
 def test_an_interpolation_has_two_ends():

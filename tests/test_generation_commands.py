@@ -7,8 +7,9 @@ import pytest
 
 import zf_pyro
 from tests.toy_runs import TINY
-from zf_pyro.data.text import TextSettings, Vocabulary, one_sentence
+from zf_pyro.data.text import Sentences, TextSettings, Vocabulary, one_sentence
 from zf_pyro.errors import InputError
+from zf_pyro.generation.sources import Source
 
 FIRST, SECOND = "The film moves us again .", "her story bores them again ."
 
@@ -45,6 +46,10 @@ def test_sentences_of_all_kinds(finished, zf, tmp_path):
     assert "the prefix's 9 paths are worth" in output
     assert all(each["sentence"].startswith("the film <unk>") for each in entries(tmp_path / "c")[1])
 
+    assert zf("continue", finished, "the film", "-n", 1, "--min-steps", 99, "--output", tmp_path / "long")[0] == 0
+    (found,) = entries(tmp_path / "long")[1]
+    assert len(found["sentence"].split()) == 2 + 20
+
     status, output, error = zf("interpolate", finished, FIRST, SECOND, "-n", 4, "--output", tmp_path / "i")
     assert status == 0, error
     _, found = entries(tmp_path / "i")
@@ -58,7 +63,7 @@ def test_sentences_of_all_kinds(finished, zf, tmp_path):
     )
     assert status == 0, error
     titles = [each["title"] for each in entries(tmp_path / "r")[1]]
-    assert [title.split()[1] for title in titles] == ["original", "reconstruction"] * 2
+    assert [title.split()[1] for title in titles] == ["original", "decoded"] * 2
 
 
 def test_a_sentence_of_an_interpolation_is_that_of_the_reconstruction_in_a_file(finished, zf, tmp_path):
@@ -89,9 +94,26 @@ def test_sequences_of_numbers(bits, zf, tmp_path):
         assert np.array_equal(made["5"], given["s01"])
         assert [len(made[str(i)]) for i in range(1, 6)] == [5, 5, 6, 6, 6]
         assert all(made[name].dtype == np.uint8 for name in made)
+    assert zf("continue", run, 1, "--file", file, "-n", 1, "--draws", 4, "--output", tmp_path / "half")[0] == 0
+    assert entries(tmp_path / "half")[0]["prefix_steps"] == 3  # of six
     with np.load(tmp_path / "c" / "sequences.npz") as made:
         assert all(np.array_equal(made[name][:3], made["1"][:3]) for name in made)
     assert (tmp_path / "r" / "sequences.png").is_file()
+
+
+def test_more_sequences_than_there_are(bits, zf, tmp_path):
+    status, output, error = zf("reconstruct", bits[0], "-n", 50, "--output", tmp_path / "all")
+    assert status == 0, error
+    numbers = [each["number_in_source"] for each in entries(tmp_path / "all")[1] if "number_in_source" in each]
+    assert numbers == list(range(len(numbers)))
+    assert f"the test split has {len(numbers)} sequences, and not 50" in output
+
+
+def test_beyond_the_sequences_of_the_test_come_the_others():
+    source = Source(Sentences(np.zeros(6, dtype=np.int32), np.arange(7)), "text", np.array([1, 4]))
+    assert source.places(1) == [1]
+    assert source.places(3) == [1, 4, 0]
+    assert source.places(9) == [1, 4, 0, 2, 3, 5]
 
 
 def test_a_folder_of_its_own_beside_the_run(bits, zf, tmp_path):
@@ -103,10 +125,14 @@ def test_a_folder_of_its_own_beside_the_run(bits, zf, tmp_path):
     folder = tmp_path / "bits-sample-1"
     (folder / "mine.txt").write_text("kept")
     (folder / "3.wav").write_bytes(b"old")
+    (folder / "3.wav.txt").write_text("kept")
     assert zf("sample", run, "-n", 1, "--output", folder)[0] == 2
     assert zf("sample", run, "-n", 2, "--output", folder, "--force")[0] == 0
     assert len(entries(folder)[1]) == 2
-    assert {path.name for path in folder.iterdir()} == {"mine.txt", "sequences.json", "sequences.npz", "sequences.png"}
+    assert {path.name for path in folder.iterdir()} == {
+        *("mine.txt", "3.wav.txt"),
+        *("sequences.json", "sequences.npz", "sequences.png"),
+    }
 
 
 WRONG = {
@@ -120,6 +146,9 @@ WRONG = {
     "a long prefix": (["continue", "RUN", "the film", "--steps", "2"], "leave nothing to decode"),
     "a folder of other things": (["sample", "RUN", "--output", "RUN", "--force"], "holds other things"),
     "a file as folder": (["sample", "RUN", "--output", "FILE"], "is a file"),
+    "a folder in a file": (["sample", "RUN", "--output", "FILE/new/folder"], "cannot write into"),
+    "a width beyond memory": (["sample", "RUN", "--decode", "beam", "--width", "9" * 30], "a smaller width"),
+    "a prefix with its end": (["continue", "RUN", "the film", "--prefix-steps", "3"], "the sentence has 2"),
     "no run": (["sample", "FILE"], "is no run"),
 }
 
@@ -128,9 +157,10 @@ def test_a_mistake_is_said_in_one_line(finished, reviews, zf, tmp_path):
     places = {"RUN": finished, "FILE": reviews}
     before = sorted(tmp_path.rglob("*"))
     for name, (words, expected) in WRONG.items():
-        status, _, error = zf(*(places.get(word, word) for word in words))
+        status, output, error = zf(*(places.get(word, word.replace("FILE/", f"{reviews}/")) for word in words))
         assert (status, error[:7], error.count("\n")) == (2, "error: ", 1), name
         assert expected in error, name
+        assert "sentence\n" not in output, name  # found out before the work
         assert sorted(tmp_path.rglob("*")) == before, name
 
 

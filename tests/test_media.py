@@ -25,7 +25,7 @@ from zf_pyro.media.writing import write_sequences, write_together
 
 MUSIC = Observation("bernoulli", 88, sequence="piece", step="frame", steps_per_beat=2)
 SPEECH = Observation("gaussian", 3, step="frame", rate=16_000, mean=(0.0,), std=(1.0,))
-IMAGES = Observation("bernoulli", 1, sequence="image", step="pixel", rows=4)
+IMAGES = Observation("bernoulli", 1, sequence="image", step="pixel", sample_steps=16, rows=4)
 WORDS = Observation("categorical", 7, sequence="sentence", step="token")
 QUICK = settings(max_examples=30, deadline=None)
 ON_DISK = settings(QUICK, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -86,6 +86,16 @@ def test_a_key_sounds_at_its_pitch(number, frequency):
     roll = silence(4)
     roll[:, number - 21] = 1
     assert loudest_frequency(tones(roll, 2.0), RATE) == pytest.approx(frequency, abs=1.0)
+
+
+def test_partials_that_the_rate_cannot_carry_are_left_out():
+    roll = silence(4)
+    roll[:, 108 - 21] = 1
+    sound = tones(roll, 2.0)
+    spectrum = np.abs(np.fft.rfft(sound * np.hanning(len(sound))))
+    frequencies = np.arange(len(spectrum)) * RATE / len(sound)
+    beside = np.abs(frequencies - 4186) > 200
+    assert spectrum[beside].max() < 0.01 * spectrum.max()  # the second would be heard at 12,000 - 8,372
 
 
 def test_a_note_sounds_from_its_onset_to_its_end():

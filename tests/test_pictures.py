@@ -15,7 +15,7 @@ from zf_pyro.plots import bound_figure, curves_figure, kl_figure
 
 MUSIC = Observation("bernoulli", 88, sequence="piece", step="frame", steps_per_beat=2)
 SPEECH = Observation("gaussian", 200, step="frame", rate=16_000, mean=(0.0,), std=(1.0,))
-IMAGES = Observation("bernoulli", 1, sequence="image", step="pixel", rows=8)
+IMAGES = Observation("bernoulli", 1, sequence="image", step="pixel", sample_steps=64, rows=8)
 LINES = Observation("gaussian", 2)
 MAP = Observation("gaussian", 20)
 BITS = Observation("bernoulli", 5)
@@ -64,6 +64,14 @@ def test_pixels_of_images_are_opaque():
     picture = png_of(sequences_figure(half, IMAGES))
     assert of_colour(picture, 0)[1] > 3_000
     assert of_colour(picture, 255)[1] > 3_000
+
+
+def test_the_beginning_of_an_image_is_drawn():
+    (axes,) = [axes for axes in sequences_figure([np.ones((11, 1), dtype=np.uint8)], IMAGES).axes if axes.images]
+    drawn = np.asarray(axes.images[0].get_array().filled(np.nan))
+    assert drawn.shape == (8, 8)
+    assert (drawn.ravel()[:11] == 1).all()
+    assert np.isnan(drawn.ravel()[11:]).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -122,6 +130,13 @@ def test_a_roll_names_the_keys_in_use():
 
 def test_silence_is_drawn():
     assert png_of(sequences_figure([np.zeros((4, 88), dtype=np.uint8)], MUSIC))
+
+
+def test_a_short_waveform_is_its_frames_joined():
+    (axes,) = sequences_figure([np.arange(400.0).reshape(2, 200)], SPEECH).axes
+    (line,) = axes.lines
+    np.testing.assert_array_equal(line.get_ydata(), np.arange(400))
+    np.testing.assert_allclose(line.get_xdata(), np.arange(400) / 16_000)
 
 
 def test_a_long_waveform_is_drawn_as_a_band():

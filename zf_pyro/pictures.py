@@ -98,7 +98,8 @@ def draw(axes: Axes, sequence: np.ndarray, observation: Observation) -> None:
     """One sequence: an image as such, bits and many numbers as a map, music as a piano roll, few numbers as lines."""
     axes.tick_params(labelsize=9)
     if observation.rows:
-        axes.imshow(sequence.reshape(observation.rows, -1), cmap="gray_r", vmin=0, vmax=1)
+        axes.imshow(image_of(sequence, observation), cmap="gray_r", vmin=0, vmax=1)
+        axes.set_facecolor(BEYOND)
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set(color=FAINT, linewidth=0.5)
         return
@@ -114,6 +115,13 @@ def draw(axes: Axes, sequence: np.ndarray, observation: Observation) -> None:
         kind: dict[str, Any] = {"aspect": "auto", "origin": "lower", "interpolation": "nearest", "extent": extent}
         axes.imshow(sequence.T, **kind, **colours(observation))
         axes.set_facecolor("none" if observation.steps_per_beat else BEYOND)
+
+
+def image_of(sequence: np.ndarray, observation: Observation) -> np.ndarray:
+    """The pixels (n, 1) of an image line by line, NaN where it has more than n."""
+    pixels = np.full(max(len(sequence), observation.sample_steps), np.nan)
+    pixels[: len(sequence)] = sequence.ravel()
+    return pixels.reshape(observation.rows, -1)
 
 
 def draw_waveform(axes: Axes, samples: np.ndarray, rate: int) -> None:

@@ -45,20 +45,23 @@ def draw(law: TorchDistribution, kind: Law, barred: Tensor, temperature: float, 
     Args as of `greedy`.
 
     Raises:
-        InputError: something else than a plain draw is asked for of a law that is of no built-in class.
+        InputError: something else than a plain draw is asked for of a law that is of no built-in class, or a draw is no
+            finite number.
     """
     if temperature == 1 and not top_k and not barred.any():
         return law.sample()
     base = base_of(law)
     if kind == "categorical":
-        scores = word_scores(law, barred)
+        scores = word_scores(law, barred).double()  # in which no temperature is 0
         scores = (scores - scores.amax(-1, keepdim=True)) / temperature
         return Categorical(logits=most_probable(scores, top_k), validate_args=False).sample()
     if isinstance(base, Bernoulli):
-        return torch.bernoulli(torch.sigmoid(base.logits / temperature))
+        return torch.bernoulli(torch.sigmoid(base.logits.double() / temperature)).to(base.logits.dtype)
     check(isinstance(base, SCALED), f"{type(base).__name__} is a law of its own; draw from it at temperature 1")
     mean = mean_of(law, EMISSION)
     moved = mean + temperature * (law.sample() - mean)
+    finite = bool(moved.isfinite().all())
+    check(finite, f"at the temperature {temperature:g} draws leave the range of numbers; take a lower one")
     return base.nearest(moved) if isinstance(base, DiscretisedLogistics) else moved
 
 

@@ -71,8 +71,8 @@ class Session:
         read = self.is_read(file)
         check(read or prefix is not None, 'name the beginning of a sentence: zf-pyro continue RUN "this movie is"')
         (one,) = self.named(["0" if prefix is None else prefix], file, data)
-        if steps is None:
-            steps = one.num_steps // 2 if read else one.num_steps - 1
+        if steps is None and read:
+            steps = one.num_steps // 2
         return one, prefix_of(self.run, one, steps).num_steps
 
     def end_of(self, one: SequenceBatch, kept: int) -> int:
@@ -96,7 +96,7 @@ class Session:
             **opt.told_decoder(self.decoder),
             **about,
         }
-        click.echo(f"Written: {write(made, self.place, self.run, said | about)}")
+        click.echo(f"Written: {write(made, self.place, self.run, said)}")
 
 
 @click.command()
@@ -178,8 +178,11 @@ def rebuild(
     session = Session(run, "reconstruction", "greedy", options)
     require_posterior(session.run)
     source = source_of(session.run, run, file, data, click.echo)
+    places = source.places(num)
+    if len(places) < num:
+        click.echo(f"Note: {source.name} has {len(places)} {session.run.observation.sequence}s, and not {num}")
     made = []
-    for place in source.first[:num].tolist():
+    for place in places:
         for one in singly(source.one(place)):
             (found,) = reconstruct(
                 session.run,
@@ -192,7 +195,7 @@ def rebuild(
                 seed=session.seed,
             )
             made.append(Made.original(f"{place} original", session.run, one))
-            made.append(Made.of(f"{place} reconstruction", found, number_in_source=place))
+            made.append(Made.of(f"{place} decoded", found, number_in_source=place))
     session.end(made, latent=latent, draws=draws, teacher_forced=teacher_forced, source=source.name)
 
 

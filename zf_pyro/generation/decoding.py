@@ -70,14 +70,17 @@ def decode(
         seed: of all draws.
 
     Raises:
-        InputError: the decoder is none for this data, a law lacks what it needs, or a program of one's own is asked for
-            more than plain sampling.
+        InputError: the decoder is none for this data, a law lacks what it needs, an image has fewer pixels, memory may
+            not hold all that is asked for, or of a program of one's own more than plain sampling is asked for.
         ValueError: sequences of different numbers are given, or none.
     """
     decoder.require_fit(run.observation)
     number = number_of(count, latents, prefix, inputs)
     if number < 1 or num_steps < 1:
         raise ValueError(f"{number} sequences of {num_steps} steps are asked for")
+    observation = run.observation
+    most = observation.sample_steps if observation.rows else num_steps
+    check(num_steps <= most, f"{num_steps} {observation.step}s, and the {observation.sequence} has {most}")
     device = next(run.model.parameters()).device
     with seeded(device, seed), evaluating(run.model):
         if type(run.model) is not StochasticRNN:

@@ -10,14 +10,21 @@ from torch import Tensor
 
 from zf_pyro.data.corpus import Observation
 from zf_pyro.data.text import START
+from zf_pyro.errors import check
 from zf_pyro.generation.decoder import Decoder
 from zf_pyro.generation.rollout import Followed, Latent, Rollout
 from zf_pyro.model import StochasticRNN
+
+MOST_NUMBERS = 2**28
+"""Held at a time: a gigabyte of single precision, of which there are a few copies."""
 
 
 @dataclass(frozen=True)
 class Job:
     """What is to be decoded.
+
+    Raises:
+        InputError: it is more than memory may hold.
 
     Attributes:
         model: the generative program.
@@ -40,6 +47,11 @@ class Job:
     prefix: Followed
     inputs: Followed
     latent: Latent
+
+    def __post_init__(self) -> None:
+        rows = self.number * (self.decoder.width if self.decoder.kind in ("best", "beam") else 1)
+        size = self.observation.size
+        require_room(rows * max(size, self.num_steps * (1 if self.of_words else size)))
 
     @classmethod
     def of(
@@ -84,6 +96,16 @@ class Job:
         if not self.of_words:
             return torch.zeros(1, dtype=torch.bool, device=self.device)
         return self.decoder.barred(t, self.observation.size, self.device)
+
+
+def require_room(numbers: int) -> None:
+    """Refuse, before the memory runs out, to hold so many numbers at a time.
+
+    Raises:
+        InputError: there are more than `MOST_NUMBERS`.
+    """
+    what = f"{numbers:,} numbers would be held at a time, and {MOST_NUMBERS:,} may be"
+    check(numbers <= MOST_NUMBERS, f"{what}; ask for fewer sequences, steps or draws, or a smaller width")
 
 
 def first_inputs(observation: Observation, number: int, like: Tensor) -> Tensor:

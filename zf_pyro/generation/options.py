@@ -30,10 +30,10 @@ PARTICLES = click.option(
 )
 
 
-def number(default: int | None, what: str) -> Any:
+def number(default: int, what: str) -> Any:
     """The option for the number of sequences."""
-    told = "" if default is None else f" [default: {default}]"
-    return click.option("-n", "--num", type=click.IntRange(1, 10_000), default=default, help=f"{what}{told}.")
+    kind = click.IntRange(1, 10_000)
+    return click.option("-n", "--num", type=kind, default=default, help=f"{what} [default: {default}].")
 
 
 decoding = with_options(

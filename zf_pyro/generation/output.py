@@ -36,11 +36,11 @@ class Made(NamedTuple):
         return cls(title, decoded.sequence, {**details, "ended": decoded.ended, **score})
 
     @classmethod
-    def original(cls, title: str, run: LoadedRun, one: SequenceBatch, steps: int | None = None) -> Made:
-        """One that was given, or the first steps of it."""
+    def original(cls, title: str, run: LoadedRun, one: SequenceBatch) -> Made:
+        """One that was given."""
         targets = one.targets
         assert targets is not None
-        (found,) = unpacked(targets[:steps], torch.zeros(1), run.observation)
+        (found,) = unpacked(targets, torch.zeros(1), run.observation)
         return cls(title, found.sequence, {"original": True})
 
 
@@ -85,9 +85,14 @@ def place_for(run: Path, what: str, output: Path | None, *, force: bool) -> Plac
     ours = (output / JSON).is_file()
     check(not filled or ours, f"{output} is not empty, and holds other things; choose another --output")
     check(not filled or force, f"{output} holds sequences already; choose another --output, or --force overwrites")
-    if there:
-        require_writable(output)
+    require_writable(existing(output))
     return place
+
+
+def existing(folder: Path) -> Path:
+    """The folder itself, or the one nearest above it that is there."""
+    whole = Path(os.path.abspath(folder))
+    return next(each for each in (whole, *whole.parents) if os.path.lexists(each))
 
 
 def told(made: Sequence[Made], run: LoadedRun) -> Iterator[str]:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from zf_pyro.data.batch import SequenceBatch
 from zf_pyro.errors import InputError, check
+from zf_pyro.generation.job import require_room
 from zf_pyro.guides import Guide
 from zf_pyro.inspection.encode import encode
 from zf_pyro.keyed import KeyedNormals
@@ -73,10 +74,11 @@ def drawn_paths(run: LoadedRun, batch: SequenceBatch, draws: int, *, seed: int =
     """K draws of the guide for each sequence of a batch, with their importance weights.
 
     Raises:
-        InputError: as `latent_paths`.
+        InputError: as `latent_paths`, or there are more draws than memory may hold.
     """
     require_particles(draws)
     guide = require_posterior(run)
+    require_room(draws * batch.num_steps * run.config.model.latent_size)
     device = next(run.model.parameters()).device
     found: dict[int, Drawn] = {}
     with seeded(device, seed), evaluating(run.model, guide), skip_terms(AUXILIARY, BACKWARD):

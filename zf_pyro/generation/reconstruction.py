@@ -149,15 +149,15 @@ def continue_prefix(
 
 
 def prefix_of(run: LoadedRun, batch: SequenceBatch, steps: int | None) -> SequenceBatch:
-    """The first steps of one sequence; None takes all, but </s>.
+    """The first steps of one sequence; None takes all. </s> is no part of a beginning.
 
     Raises:
         InputError: it has fewer.
     """
-    targets, whole, name = batch.targets, batch.num_steps, run.observation.step
+    targets, name = batch.targets, run.observation.step
     assert targets is not None
-    if steps is None:
-        steps = whole - 1 if run.observation.law == "categorical" else whole
+    whole = batch.num_steps - (run.observation.law == "categorical")
+    steps = whole if steps is None else steps
     check(0 <= steps <= whole, f"a prefix of {steps} {name}s, and the {run.observation.sequence} has {whole}")
     return replace(batch, inputs=batch.inputs[:steps], targets=targets[:steps], mask=batch.mask[:steps])
 

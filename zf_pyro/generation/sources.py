@@ -32,6 +32,11 @@ class Source(NamedTuple):
     name: str
     first: np.ndarray
 
+    def places(self, count: int) -> list[int]:
+        """The places of `count` sequences, or of all: of those to look at first, then of the others in their order."""
+        others = np.setdiff1d(np.arange(len(self.split.lengths)), self.first)
+        return np.concatenate([self.first, others])[:count].tolist()
+
     def one(self, number: int) -> SequenceBatch:
         """The sequence of a number, from 0.
 
