@@ -1,5 +1,6 @@
 """zf-pyro sample, continue, reconstruct and interpolate, as their user calls them."""
 
+import errno
 import json
 
 import numpy as np
@@ -10,6 +11,7 @@ from tests.toy_runs import TINY
 from zf_pyro.data.text import Sentences, TextSettings, Vocabulary, one_sentence
 from zf_pyro.errors import InputError
 from zf_pyro.generation.sources import Source
+from zf_pyro.media import writing
 
 FIRST, SECOND = "The film moves us again .", "her story bores them again ."
 
@@ -133,6 +135,21 @@ def test_a_folder_of_its_own_beside_the_run(bits, zf, tmp_path):
         *("mine.txt", "3.wav.txt"),
         *("sequences.json", "sequences.npz", "sequences.png"),
     }
+
+
+def test_files_that_cannot_be_written_leave_the_old_ones(bits, zf, tmp_path, monkeypatch):
+    folder = tmp_path / "s"
+    assert zf("sample", bits[0], "-n", 3, "--output", folder)[0] == 0
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def full(*arguments, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(writing, "draw_sequences", full)
+    status, _, error = zf("sample", bits[0], "-n", 2, "--output", folder, "--force")
+    assert (status, error.count("\n")) == (2, 1)
+    assert "No space left" in error
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 WRONG = {

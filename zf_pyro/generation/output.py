@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -52,7 +53,7 @@ class Place(NamedTuple):
     stem: str
 
     def make(self) -> Path:
-        """The folder, made where there is none, and nothing in it that was written by an earlier command.
+        """The folder, made where there is none.
 
         Raises:
             InputError: it cannot be made.
@@ -61,9 +62,6 @@ class Place(NamedTuple):
             return numbered_folder(self.parent, self.stem)
         with explained(f"cannot write into {self.folder}"):
             self.folder.mkdir(parents=True, exist_ok=True)
-            for path in self.folder.iterdir():
-                if path.name in (JSON, ARRAYS, PICTURE) or MADE.fullmatch(path.name):
-                    path.unlink()
         return self.folder
 
 
@@ -116,12 +114,23 @@ def shown(text: str) -> str:
 
 
 def write(made: Sequence[Made], place: Place, run: LoadedRun, about: Mapping[str, Any]) -> Path:
-    """Write sequences in every form that their kind of data has; returns the folder.
+    """Write sequences in every form that their kind of data has, all or none; returns the folder.
 
     Raises:
         InputError: it cannot be written.
     """
     folder = place.make()
     titles, sequences, details = zip(*made, strict=True)
-    write_sequences(folder, sequences, titles, run.observation, run.vocabulary, about, details)
+    with explained(f"cannot write into {folder}"), TemporaryDirectory(prefix=".", dir=folder) as fresh:
+        files = write_sequences(Path(fresh), sequences, titles, run.observation, run.vocabulary, about, details)
+        clear(folder)
+        for path in files:
+            path.replace(folder / path.name)
     return folder
+
+
+def clear(folder: Path) -> None:
+    """Remove what an earlier command wrote into a folder."""
+    for path in folder.iterdir():
+        if path.name in (JSON, ARRAYS, PICTURE) or MADE.fullmatch(path.name):
+            path.unlink()
