@@ -124,6 +124,13 @@ def test_silence_is_drawn():
     assert png_of(sequences_figure([np.zeros((4, 88), dtype=np.uint8)], MUSIC))
 
 
+@pytest.mark.parametrize("frames", [11, 14, 50])
+def test_a_long_waveform_is_as_long_as_it_lasts(frames):
+    (axes,) = sequences_figure([reals(frames, 200)], SPEECH).axes
+    ends = axes.collections[0].get_paths()[0].vertices[:, 0]
+    assert ends.max() == pytest.approx(frames * 200 / 16_000, rel=2e-3)
+
+
 def test_a_long_waveform_is_drawn_as_a_band():
     sequence = np.sin(np.arange(20_000.0)).reshape(100, 200) * 1_000
     sequence[50, 7] = 9_000.0
