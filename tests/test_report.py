@@ -26,6 +26,7 @@ from zf_pyro.presets import preset, read_config
 from zf_pyro.report import blocks
 from zf_pyro.report import command as module
 from zf_pyro.report.blocks import Block, Code, Folded, Lines, Note, Picture, Player, Section, Sides, Strip, Table
+from zf_pyro.report.material import is_record
 from zf_pyro.report.page import page_of
 from zf_pyro.report.results import ELSEWHERE, collapse, listed
 from zf_pyro.report.sequences import MOST_STEPS, shown
@@ -448,3 +449,19 @@ def test_what_is_cut_is_said():
     for count, said in ((1, "numbers"), (2, f"numbers; of longer ones the first {MOST_STEPS} steps")):
         (picture,) = shown(sequences[:count], ["a", "b"][:count], Observation("gaussian", 2), "numbers")
         assert picture.caption == said
+
+
+@pytest.mark.parametrize(
+    ("line", "whole"),
+    [
+        ({"step": 1, "elbo": None, "length": 2.0}, True),
+        ({"step": 1, "valid_elbo": -1.0, "valid_length": 2.0}, True),
+        ({"step": 1}, True),
+        (3, False),
+        ({"elbo": 1.0, "length": 2.0}, False),
+        ({"step": 1, "elbo": -1.0}, False),
+        ({"step": 1, "valid_kl": 1.0, "length": 2.0}, False),
+    ],
+)
+def test_metrics_are_of_updates(line, whole):
+    assert is_record(line) == whole

@@ -19,7 +19,7 @@ from zf_pyro.data.text import Vocabulary
 from zf_pyro.errors import InputError, check
 from zf_pyro.experiment import corpus_at
 from zf_pyro.latents import is_known
-from zf_pyro.metrics import read_metrics
+from zf_pyro.metrics import METRICS, read_metrics
 from zf_pyro.report.usage import Divergences, measured, stored
 from zf_pyro.scores import read_scores, scores_file
 
@@ -111,9 +111,12 @@ class Material:
         """The lines of metrics.jsonl.
 
         Raises:
-            InputError: it cannot be read.
+            InputError: it cannot be read, or holds something else.
         """
-        return list(read_metrics(self.folder))
+        found = list(read_metrics(self.folder))
+        wrong = next((number for number, line in enumerate(found, 1) if not is_record(line)), None)
+        check(wrong is None, f"{METRICS}, line {wrong} is damaged: it is no record of an update")
+        return found
 
     @property
     def tested(self) -> np.ndarray:
@@ -160,6 +163,15 @@ def is_whole(table: Mapping[str, Any]) -> bool:
         and all(value is None or isinstance(value, int | float) for name, value in test.items() if name != "curve")
         and isinstance(test.get("curve", {}), dict)
     )
+
+
+def is_record(line: object) -> bool:
+    """Whether a line of metrics.jsonl tells its update, and the steps by which to divide its nats."""
+    if not isinstance(line, dict) or not isinstance(line.get("step"), int):
+        return False
+    validated = any(name.startswith("valid_") for name in line)
+    lengths = [line.get(name) for name, has in (("length", "elbo" in line), ("valid_length", validated)) if has]
+    return all(isinstance(value, int | float) for value in lengths)
 
 
 def particles(table: dict[str, Any]) -> int:
