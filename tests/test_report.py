@@ -1,5 +1,6 @@
 """The page of a run, without a browser: what is on it, that it is whole, and that nothing from outside is markup."""
 
+import io
 import json
 import os
 import re
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.image import imread
 
 from tests.toy_runs import SMALL, TINY
 from zf_pyro import runs
@@ -26,10 +28,10 @@ from zf_pyro.presets import preset, read_config
 from zf_pyro.report import blocks
 from zf_pyro.report import command as module
 from zf_pyro.report.blocks import Block, Code, Folded, Lines, Note, Picture, Player, Section, Sides, Strip, Table
-from zf_pyro.report.material import is_record
-from zf_pyro.report.page import page_of
+from zf_pyro.report.material import Material, is_record
+from zf_pyro.report.page import page_of, policy
 from zf_pyro.report.results import ELSEWHERE, collapse, listed
-from zf_pyro.report.sequences import MOST_STEPS, shown
+from zf_pyro.report.sequences import MOST_STEPS, image_of, players, shown
 from zf_pyro.report.settings import command
 from zf_pyro.report.training import validations_figure
 from zf_pyro.report.usage import stored
@@ -465,3 +467,29 @@ def test_what_is_cut_is_said():
 )
 def test_metrics_are_of_updates(line, whole):
     assert is_record(line) == whole
+
+
+def test_a_sound_is_cut_and_says_so():
+    speech = Observation("gaussian", 200, step="frame", rate=16_000, mean=(0.0,), std=(1.0,))
+    for frames, seconds in ((480, 6.0), (481, 6.0), (8, 0.1)):
+        (player,) = players([np.ones((frames, 200))], ["a"], speech)
+        assert (len(player.wav) - 44) / 2 / 16_000 == pytest.approx(seconds)
+        assert player.caption == ("a, the first 6 seconds" if frames > 480 else "a")
+
+
+def test_a_one_is_a_black_pixel():
+    image = imread(io.BytesIO(image_of(np.array([[1], [0]]), 1)))
+    assert image[0, 0, :3].tolist() == [0, 0, 0]
+    assert image[0, 1, :3].tolist() == [1, 1, 1]
+
+
+def test_the_main_test_is_of_the_most_sequences_then_by_the_most_particles():
+    material = Material.__new__(Material)
+    tests = [{"num_sequences": n, "num_particles": k} for n, k in ((10, 5), (10, 50), (3, 9000))]
+    material.__dict__["evaluations"] = [{"test": test} for test in tests]
+    assert material.main["test"] == tests[1]
+    assert material.tightest["test"] == tests[2]
+
+
+def test_the_policy_allows_no_form():
+    assert policy("").endswith("base-uri 'none'; form-action 'none'")
