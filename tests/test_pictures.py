@@ -139,6 +139,13 @@ def test_a_short_waveform_is_its_frames_joined():
     np.testing.assert_allclose(line.get_xdata(), np.arange(400) / 16_000)
 
 
+@pytest.mark.parametrize("frames", [11, 14, 50])
+def test_a_long_waveform_is_as_long_as_it_lasts(frames):
+    (axes,) = sequences_figure([reals(frames, 200)], SPEECH).axes
+    ends = axes.collections[0].get_paths()[0].vertices[:, 0]
+    assert ends.max() == pytest.approx(frames * 200 / 16_000, rel=2e-3)
+
+
 def test_a_long_waveform_is_drawn_as_a_band():
     sequence = np.sin(np.arange(20_000.0)).reshape(100, 200) * 1_000
     sequence[50, 7] = 9_000.0

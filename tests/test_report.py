@@ -1,28 +1,40 @@
 """The page of a run, without a browser: what is on it, that it is whole, and that nothing from outside is markup."""
 
+import io
 import json
+import os
 import re
 import shlex
 import shutil
+import warnings
+from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.image import imread
 
 from tests.toy_runs import SMALL, TINY
 from zf_pyro import runs
 from zf_pyro.cli import train
+from zf_pyro.data.corpus import Observation
 from zf_pyro.fields import override
 from zf_pyro.options import requested
 from zf_pyro.presets import preset, read_config
 from zf_pyro.report import blocks
 from zf_pyro.report import command as module
 from zf_pyro.report.blocks import Block, Code, Folded, Lines, Note, Picture, Player, Section, Sides, Strip, Table
-from zf_pyro.report.page import page_of
+from zf_pyro.report.material import Material, is_record
+from zf_pyro.report.page import page_of, policy
 from zf_pyro.report.results import ELSEWHERE, collapse, listed
+from zf_pyro.report.sequences import MOST_STEPS, image_of, players, shown
 from zf_pyro.report.settings import command
+from zf_pyro.report.training import validations_figure
+from zf_pyro.report.usage import stored
 
 NASTY = [
     "<script>alert(1)</script>",
@@ -71,7 +83,7 @@ class Page(HTMLParser):
 def every_block(text: str) -> list[Block]:
     """A block of each kind, with a text in every place that takes one."""
     table = Table(text, [text, text], [[text, text]], frozenset({0}), frozenset({1}))
-    found = [Note(text), Note(text, warns=True), table, Lines(text, [text]), Picture(text, text, PNG, PNG), Code(text)]
+    found = [Note(text), Note(text, warns=True), table, Lines(text, [text]), Picture(text, text, PNG), Code(text)]
     found += [Strip(text, [text], [PNG]), Player(text, b"RIFF")]
     return [*found, Sides([text], [found]), Folded(text, found)]
 
@@ -148,6 +160,11 @@ def test_the_command_on_the_page_makes_the_same_configuration(finished):
     assert (
         override(preset(options["dataset"], options["preset_name"]), {**requested(options), "device": "cpu"}) == config
     )
+
+
+@pytest.mark.parametrize(("dataset", "source"), [("digits", "scikit-learn"), ("imdb", "samples"), ("imdb", "archive")])
+def test_the_command_names_no_data_that_is_no_file(dataset, source):
+    assert "--data " not in command(replace(preset(dataset, "quick"), source=source))
 
 
 def test_the_data_may_be_gone(no_ink, finished, reviews, zf, tmp_path):
@@ -297,3 +314,182 @@ def test_a_page_on_bits_and_numbers(run_py, tmp_path):
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert "Not shown" not in page
     assert not re.search(r"<audio", page)
+
+
+def test_every_kind_of_block_is_on_the_page():
+    html = page_of("plain", [], [Section("results", "plain", every_block("plain"))], "plain")
+    for part in ('class="warning"', "<table", 'class="lines"', 'class="picture"', 'class="strip"', "<audio", "<pre"):
+        assert part in html
+    assert "<details>" in html
+    assert 'class="sides"' in html
+
+
+def change(path, **fields):
+    """Set figures of the test in a file of results; None deletes one."""
+    table = json.loads(path.read_text())
+    for name, value in fields.items():
+        table["test"].pop(name, None)
+        if value is not Ellipsis:
+            table["test"][name] = value
+    path.write_text(json.dumps(table))
+
+
+def test_results_of_an_older_version_are_shown(no_ink, finished, zf):
+    table = json.loads((finished / "results.json").read_text())
+    del table["measure"]
+    (finished / "results.json").write_text(json.dumps(table))
+    names = ("curve", "effective_sample_size", "active_units", "iw_bound_bootstrap_se", "iw_bound_per_step_se")
+    change(finished / "results.json", **dict.fromkeys(names, ...))
+    observation = json.loads((finished / "observation.json").read_text())
+    del observation["steps_per_beat"]
+    (finished / "observation.json").write_text(json.dumps(observation))
+    (finished / "evaluation-5.npz").unlink()
+    (finished / "timing.json").unlink()
+    status, _, error = zf("report", finished)
+    assert status == 0, error
+    text = (finished / "report.html").read_text(encoding="utf-8")
+    assert "Bounds on the log-probability by K" in text
+    assert "known by one number of particles only" in text
+
+
+def test_figures_that_are_not_finite_are_a_dash(finished, zf):
+    test = json.loads((finished / "results.json").read_text())["test"]
+    numbers = {name: None for name, value in test.items() if isinstance(value, float)}
+    change(finished / "results.json", **numbers, curve=dict.fromkeys(test["curve"]), active_units=None)
+    records = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
+    kept = {"step", "length", "valid_length", "valid_particles"}
+    gone = [{name: value if name in kept else None for name, value in line.items()} for line in records]
+    (finished / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in gone))
+    status, _, error = zf("report", finished)
+    assert status == 0, error
+    assert "IW bound by number of particles: 1: -, 5: -." in (finished / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["num_particles", "elbo", "num_steps"])
+def test_results_without_a_figure_are_damaged(name, finished, zf):
+    change(finished / "results.json", **{name: ...})
+    status, _, error = zf("report", finished)
+    assert status == 2
+    assert "results.json is damaged" in error
+    assert error.count("\n") == 1
+
+
+def test_a_family_without_latent_variable_has_an_exact_likelihood(no_ink, run_py, reviews, tmp_path):
+    folder = tmp_path / "rnn"
+    options = ("--dataset", "imdb", "--data", reviews, *SMALL, "--family", "rnn", "--max-steps", 2, "--output", folder)
+    assert run_py(*options, report=True)[0] == 0
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert page.count("every bound is the log-likelihood itself") == 2
+    assert "whether the bound is tight" not in page.lower()
+
+
+def test_names_that_are_no_utf8_are_spelled_out(no_ink, finished, zf, tmp_path):
+    copies = [tmp_path / os.fsdecode(name) / "run" for name in (b"a\xff", b"b\xff")]
+    for copy in copies:
+        shutil.copytree(finished, copy)
+    status, _, error = zf("report", *copies, "--output", tmp_path / "both.html")
+    assert status == 0, error
+    assert "a\\udcff/run" in (tmp_path / "both.html").read_text(encoding="utf-8")
+
+
+def test_figures_of_other_units_are_rows_of_their_own(no_ink, finished, zf, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(finished, other)
+    table = json.loads((other / "results.json").read_text())
+    table["sequence"] = "image"
+    (other / "results.json").write_text(json.dumps(table))
+    (other / "evaluation-5.npz").unlink()
+    assert zf("report", finished, other, "--output", tmp_path / "both.html")[0] == 0
+    page = (tmp_path / "both.html").read_text(encoding="utf-8")
+    rows = [re.findall(r"<t[hd][^>]*>([^<]*)", row) for row in re.findall(r"<tr[^>]*>(.*?)</tr>", page)]
+    by_name = {row[0]: row[1:] for row in rows}
+    bounds = by_name["IW bound (nats per sentence)"], by_name["IW bound (nats per image)"]
+    assert bounds[0][1] == bounds[1][0] == "-"
+    assert bounds[0][0] == bounds[1][1] != "-"
+    assert "tested on different sequences" not in page  # the places of one test are not known
+
+
+def test_runs_on_as_many_but_other_sequences_are_said_to_differ(no_ink, finished, zf, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(finished, other)
+    with np.load(other / "evaluation-5.npz") as file:
+        arrays = dict(file)
+    arrays["indices"] = np.where(arrays["indices"] == arrays["indices"].max(), arrays["split_size"], arrays["indices"])
+    arrays["split_size"] += 1
+    np.savez(other / "evaluation-5.npz", **arrays)
+    assert zf("report", finished, other, "--output", tmp_path / "both.html")[0] == 0
+    assert "tested on different sequences" in (tmp_path / "both.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("found", [{"kl_by_unit": ["a"]}, {"kl_by_step": [1.0]}, {"kl_by_step": 3}])
+def test_damaged_latents_are_measured_anew(found, tmp_path):
+    whole = {"kl_by_step": [0.5, None], "sequences_by_step": [3, 1], "kl_by_unit": None, "num_sequences": 3}
+    for table, known in ((whole, True), ({**whole, **found}, False)):
+        (tmp_path / "latents.json").write_text(json.dumps({"latents": table}))
+        assert (stored(tmp_path) is not None) == known
+
+
+def test_many_runs_leave_room_for_the_curves():
+
+    class Run(NamedTuple):
+        name: str
+        folder: Path
+        metrics: list
+
+    lines = [{"step": i, "valid_iw_bound": -1.0 * i, "valid_kl": 1.0, "valid_length": 1.0} for i in (1, 2)]
+    materials = [Run(f"run {i}", Path(f"run {i}"), lines) for i in range(60)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = validations_figure(materials, "step")
+        figure.draw_without_rendering()
+    heights = [axes.get_window_extent().height / figure.dpi for axes in figure.axes]
+    assert min(heights) > 1.5
+
+
+def test_what_is_cut_is_said():
+    sequences = [np.zeros((length, 2)) for length in (MOST_STEPS, MOST_STEPS + 1)]
+    for count, said in ((1, "numbers"), (2, f"numbers; of longer ones the first {MOST_STEPS} steps")):
+        (picture,) = shown(sequences[:count], ["a", "b"][:count], Observation("gaussian", 2), "numbers")
+        assert picture.caption == said
+
+
+@pytest.mark.parametrize(
+    ("line", "whole"),
+    [
+        ({"step": 1, "elbo": None, "length": 2.0}, True),
+        ({"step": 1, "valid_elbo": -1.0, "valid_length": 2.0}, True),
+        ({"step": 1}, True),
+        (3, False),
+        ({"elbo": 1.0, "length": 2.0}, False),
+        ({"step": 1, "elbo": -1.0}, False),
+        ({"step": 1, "valid_kl": 1.0, "length": 2.0}, False),
+    ],
+)
+def test_metrics_are_of_updates(line, whole):
+    assert is_record(line) == whole
+
+
+def test_a_sound_is_cut_and_says_so():
+    speech = Observation("gaussian", 200, step="frame", rate=16_000, mean=(0.0,), std=(1.0,))
+    for frames, seconds in ((480, 6.0), (481, 6.0), (8, 0.1)):
+        (player,) = players([np.ones((frames, 200))], ["a"], speech)
+        assert (len(player.wav) - 44) / 2 / 16_000 == pytest.approx(seconds)
+        assert player.caption == ("a, the first 6 seconds" if frames > 480 else "a")
+
+
+def test_a_one_is_a_black_pixel():
+    image = imread(io.BytesIO(image_of(np.array([[1], [0]]), 1)))
+    assert image[0, 0, :3].tolist() == [0, 0, 0]
+    assert image[0, 1, :3].tolist() == [1, 1, 1]
+
+
+def test_the_main_test_is_of_the_most_sequences_then_by_the_most_particles():
+    material = Material.__new__(Material)
+    tests = [{"num_sequences": n, "num_particles": k} for n, k in ((10, 5), (10, 50), (3, 9000))]
+    material.__dict__["evaluations"] = [{"test": test} for test in tests]
+    assert material.main["test"] == tests[1]
+    assert material.tightest["test"] == tests[2]
+
+
+def test_the_policy_allows_no_form():
+    assert policy("").endswith("base-uri 'none'; form-action 'none'")

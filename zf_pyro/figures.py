@@ -133,13 +133,17 @@ def told(results: dict[str, Any]) -> Iterator[str]:
 
 
 def weights_told(test: Figures, sequence: str) -> Iterator[str]:
-    """What the weights say of the bound: its curve, how many particles count, and whether to trust it."""
+    """What the weights say of the bound: its curve, how many particles count, and whether to trust it.
+
+    Older results lack some of it, and of what is not finite they hold None: that is left out.
+    """
     k = test["num_particles"]
-    if len(test["curve"]) > 1:
-        points = ", ".join(f"{count}: {mean:.3f}" for count, mean in test["curve"].items())
+    curve, size = test.get("curve") or {}, test.get("effective_sample_size")
+    if len(curve) > 1:
+        points = ", ".join(f"{count}: {'-' if mean is None else f'{mean:.3f}'}" for count, mean in curve.items())
         yield f"  IW bound by number of particles: {points}"
-    if k > 1:
-        yield f"  effective sample size {test['effective_sample_size']:.1f} of {k}, mean over {sequence}s"
+    if k > 1 and size is not None:
+        yield f"  effective sample size {size:.1f} of {k}, mean over {sequence}s"
     if test.get("pareto_k_above"):
         yield (
             f"  not to be trusted: of {test['pareto_k_above']:.0%} of the {sequence}s the largest weights have a "

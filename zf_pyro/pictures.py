@@ -132,7 +132,8 @@ def draw_waveform(axes: Axes, samples: np.ndarray, rate: int) -> None:
         return
     parts = np.array_split(samples, BANDS)
     least, greatest = (np.array([bound(part) for part in parts]) for bound in (np.min, np.max))
-    axes.fill_between(seconds[:: len(samples) // BANDS][:BANDS], least, greatest, linewidth=0.6, color="C0")
+    starts = [part[0] for part in np.array_split(seconds, BANDS)]
+    axes.fill_between(starts, least, greatest, linewidth=0.6, color="C0")
 
 
 def colours(observation: Observation) -> dict[str, Any]:

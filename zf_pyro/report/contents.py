@@ -80,6 +80,8 @@ def results_of(material: Material) -> list[Block]:
 
 def bound_of(material: Material) -> list[Block]:
     """The bound against the number of particles, and what the weights say of it."""
+    if not material.has_latents:
+        return [Note(results.EXACT)]
     return [*training.bound(material), *results.diagnostics(material)]
 
 

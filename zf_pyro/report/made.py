@@ -77,7 +77,7 @@ def between(material: Material, first: int, second: int) -> list[Block]:
     found = interpolate(material.run, start, end, len(shares), decoder_of(material), seed=material.config.seed)
     a, b = name_of(material, first), name_of(material, second)
     caption = f"From {a} to {b}: the paths of the posterior's means mixed linearly, {manner(material)}"
-    caption += "; by the share of the second"
+    caption += f"{cut_note([start, end], material)}; by the share of the second"
     if material.vocabulary is not None:
         rows = [(f"{share:.1f}", said(material, each)) for share, each in zip(shares, found, strict=True)]
         rows = [("first", sentence_of(material, first)), *rows, ("second", sentence_of(material, second))]
@@ -107,6 +107,7 @@ def traverses(material: Material) -> list[Block]:
             f"{name_of(material, place).capitalize()}, unit {unit} of z (KL {known[unit]:.4f} nats per "
             f"{material.observation.step}) moved by an offset at every step, {manner(material)}"
         )
+        caption += cut_note([batch], material)
         blocks += moved(material, decoded, caption)
     return blocks
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,12 +16,15 @@ from zf_pyro.config import Config
 from zf_pyro.data.corpus import Corpus, Observation
 from zf_pyro.data.loader import subset
 from zf_pyro.data.text import Vocabulary
-from zf_pyro.errors import InputError
+from zf_pyro.errors import InputError, check
 from zf_pyro.experiment import corpus_at
 from zf_pyro.latents import is_known
-from zf_pyro.metrics import read_metrics
+from zf_pyro.metrics import METRICS, read_metrics
 from zf_pyro.report.usage import Divergences, measured, stored
 from zf_pyro.scores import read_scores, scores_file
+
+COUNTS = ("num_sequences", "num_steps", "num_particles")
+"""Of a test."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +80,7 @@ class Material:
                 table = read_json(path)
             except InputError:
                 continue
-            if isinstance(table["test"].get("num_particles"), int) and table["test"] != found[0]["test"]:
+            if is_whole(table) and table["test"] != found[0]["test"]:
                 found.append(table)
         return sorted(found, key=particles)
 
@@ -108,9 +111,12 @@ class Material:
         """The lines of metrics.jsonl.
 
         Raises:
-            InputError: it cannot be read.
+            InputError: it cannot be read, or holds something else.
         """
-        return list(read_metrics(self.folder))
+        found = list(read_metrics(self.folder))
+        wrong = next((number for number, line in enumerate(found, 1) if not is_record(line)), None)
+        check(wrong is None, f"{METRICS}, line {wrong} is damaged: it is no record of an update")
+        return found
 
     @property
     def tested(self) -> np.ndarray:
@@ -147,6 +153,27 @@ class Material:
         return self.config.model.family != "rnn"
 
 
+def is_whole(table: Mapping[str, Any]) -> bool:
+    """Whether a table of results holds what every version of the package has written; None is what is not finite."""
+    test = table["test"]
+    return (
+        all(isinstance(table.get(name), str) for name in ("sequence", "step"))
+        and all(type(test.get(name)) is int and test[name] > 0 for name in COUNTS)
+        and {"elbo", "iw_bound", "kl"} <= test.keys()
+        and all(value is None or isinstance(value, int | float) for name, value in test.items() if name != "curve")
+        and isinstance(test.get("curve", {}), dict)
+    )
+
+
+def is_record(line: object) -> bool:
+    """Whether a line of metrics.jsonl tells its update, and the steps by which to divide its nats."""
+    if not isinstance(line, dict) or not isinstance(line.get("step"), int):
+        return False
+    validated = any(name.startswith("valid_") for name in line)
+    lengths = [line.get(name) for name, has in (("length", "elbo" in line), ("valid_length", validated)) if has]
+    return all(isinstance(value, int | float) for value in lengths)
+
+
 def particles(table: dict[str, Any]) -> int:
     """K of a test."""
     return int(table["test"]["num_particles"])
@@ -167,6 +194,7 @@ def gather(
         InputError: the folder is no finished run or is damaged, or `data` is not its data.
     """
     finished, run = read_finished(folder), runs.load(folder)
+    check(is_whole(finished.results), f"{folder / runs.RESULTS} is damaged: it lacks figures of the test")
     if corpus is not None:
         return Material(finished, run, corpus)
     try:
@@ -175,7 +203,12 @@ def gather(
         if data is not None:
             raise
         say(f"Without the data of {folder}: {error}")
-        return Material(finished, run, None, f"the data of the run is not at hand ({error}); --data says where it is")
+        return Material(
+            finished,
+            run,
+            None,
+            f"the data of the run is not at hand ({printable(str(error))}); --data says where it is",
+        )
 
 
 def printable(name: str) -> str:

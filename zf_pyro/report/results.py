@@ -6,16 +6,18 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from zf_pyro.figures import BITS, weights_told
+from zf_pyro.figures import BITS, measure, weights_told
 from zf_pyro.latents import ACTIVE
 from zf_pyro.options import headline
 from zf_pyro.report.blocks import Block, Note, Table
-from zf_pyro.report.material import Material
+from zf_pyro.report.material import Material, printable
 
 Figures = Mapping[str, Any]
 
 COLLAPSED = 1.0
 """Nats a sequence below which a posterior says next to nothing that the prior does not."""
+
+EXACT = "Without a latent variable every bound is the log-likelihood itself, by any number of particles."
 
 NAMES = {
     "iw_bound": (
@@ -43,7 +45,7 @@ NAMES = {
     "unigram_perplexity": ("unigram perplexity", "", "of the baseline: the frequencies of training's words"),
     **{name: (name.replace("_", " "), "bits", "at most this, by the IW bound; lower is better") for name in BITS},
     "active_units": ("active units", "", "units of z whose KL is above {active:g} nats per {step}"),
-    "effective_sample_size": ("effective sample size", "", "of the K weights of a {sequence}, mean"),
+    "effective_sample_size": ("effective sample size", "", "of the K weights, mean over {sequence}s"),
     "pareto_k_above": ("heavy tails", "", "share of {sequence}s whose weights are not to be trusted"),
     "resamplings": ("resamplings", "", "of the particle filter, per {sequence}"),
 }
@@ -144,12 +146,12 @@ def protocol(material: Material) -> str:
     sequence, step = table["sequence"], table["step"]
     size, split = test["num_sequences"], material.scores_of(material.main).get("split_size")
     part = f"{size:,}" if split is None else f"all {size:,}" if size == split else f"{size:,} of {int(split):,}"
-    measure = table.get("measure", "probability")
     units = " of normalised numbers" if "elbo_original" in test else ""
     return (
-        f"Protocol: {part} test {sequence}s, {test['num_steps']:,} {step}s. Bounds on the log-{measure}{units} by "
-        f"K = {test['num_particles']:,} particles, with gamma = 1 and without the added terms (alpha = beta = 0); "
-        f"means over {sequence}s, ± their standard errors. "
+        f"Protocol: {part} test {sequence}s, {test['num_steps']:,} {step}s. Bounds on the log-{measure_of(material)}"
+        f"{units} by K = {test['num_particles']:,} particles, with gamma = 1 and without the added terms "
+        f"(alpha = beta = 0); means over {sequence}s, ± their standard errors. "
+        f"{'' if material.has_latents else EXACT + ' '}"
         "Parameters: those with the best validation bound, not the last."
     )
 
@@ -183,7 +185,9 @@ def warnings(material: Material) -> Iterator[Note]:
 
 
 def diagnostics(material: Material) -> list[Note]:
-    """What the weights of the test say of its bound."""
+    """What the weights of the test say of its bound; nothing of one that is exact."""
+    if not material.has_latents:
+        return []
     test, sequence = material.tightest["test"], material.tightest["sequence"]
     lines = [line.strip() for line in weights_told(test, sequence)]
     return [Note(f"{line[0].upper()}{line[1:]}.", warns="not to be trusted" in line) for line in lines]
@@ -212,13 +216,13 @@ def collapse(test: Figures, step: str, sequence: str, num_units: int) -> str:
 def side_by_side(materials: list[Material]) -> list[Block]:
     """The figures of several runs, a column each, with what keeps them from being compared."""
     tables = [material.main for material in materials]
-    names = list(dict.fromkeys(name for table in tables for name in listed(table["test"])))
-    rows = []
-    for name in names:
-        table = next(table for table in tables if name in table["test"])
-        label, unit, _ = words_of(name, table)
-        label += f" ({unit})" if unit else ""
-        rows.append((label, *(with_error(name, table["test"]) if name in table["test"] else "-" for table in tables)))
+    figures = [
+        {(name, headed(name, table)): with_error(name, table["test"]) for name in listed(table["test"])}
+        for table in tables
+    ]
+    order = [*NAMES, *(name for table in tables for name in table["test"])]
+    keys = sorted(dict.fromkeys(key for each in figures for key in each), key=lambda key: order.index(key[0]))
+    rows = [(key[1], *(each.get(key, "-") for each in figures)) for key in keys]
     rows.append(("particles K", *(number("", table["test"]["num_particles"]) for table in tables)))
     rows.append(("test sequences", *(number("", table["test"]["num_sequences"]) for table in tables)))
     rows.append(("parameters", *(number("", each.finished.results.get("num_parameters")) for each in materials)))
@@ -229,34 +233,44 @@ def side_by_side(materials: list[Material]) -> list[Block]:
     return [*(Note(text, warns=True) for text in incomparable(materials)), Table(caption, head, rows, numbers=columns)]
 
 
+def headed(name: str, table: Figures) -> str:
+    """A figure with its unit; the same of a sentence and of an image are two figures."""
+    label, unit, _ = words_of(name, table)
+    return f"{label} ({unit})" if unit else label
+
+
 def incomparable(materials: list[Material]) -> Iterator[str]:
     """Why the figures of several runs do not compare, a sentence for each reason."""
-    reasons = {
-        "They were trained on different data: bounds do not compare": lambda m: (
-            m.config.dataset,
-            m.finished.fingerprint,
-        ),
-        "Some bounds are of a density, others of a probability: they do not compare": lambda m: m.main.get("measure"),
-        "They were tested by different numbers of particles: a bound by more is tighter": lambda m: m.main["test"][
-            "num_particles"
-        ],
-        "They were tested on different sequences: differences may be those of the sequences": sequences_of,
-    }
-    for text, key in reasons.items():
-        if len({key(material) for material in materials}) > 1:
-            yield f"{text}. zf-pyro compare tests runs alike, and pairs their differences."
+    others = "zf-pyro compare tests runs alike, and pairs their differences."
+    data = {(material.config.dataset, material.finished.fingerprint) for material in materials}
+    if len(data) > 1:
+        yield f"They were trained on different data: bounds do not compare. {others}"
+    if len({measure_of(material) for material in materials}) > 1:
+        yield f"Some bounds are of a density, others of a probability: they do not compare. {others}"
+    tests = [material.main["test"] for material in materials]
+    if len({test["num_particles"] for test in tests}) > 1:
+        yield f"They were tested by different numbers of particles: a bound by more is tighter. {others}"
+    places = {found for material in materials if (found := sequences_of(material)) is not None}
+    if len(places) > 1 or len({test["num_sequences"] for test in tests}) > 1:
+        yield f"They were tested on different sequences: differences may be those of the sequences. {others}"
 
 
-def sequences_of(material: Material) -> object:
-    """Which test sequences were scored, as far as that is known."""
+def measure_of(material: Material) -> str:
+    """Whether bounds are on a probability or on a density; older results do not say it."""
+    known = material.main.get("measure")
+    return known if isinstance(known, str) else measure(material.config, material.observation)
+
+
+def sequences_of(material: Material) -> tuple[int, ...] | None:
+    """The places of the test sequences that were scored; None where they are not known."""
     indices = material.scores_of(material.main).get("indices")
-    return material.main["test"]["num_sequences"] if indices is None else indices.tobytes()
+    return None if indices is None else tuple(indices.tolist())
 
 
 def titles(materials: list[Material]) -> list[str]:
     """A name for each run: the folder's own, or its path where two are named alike."""
     names = [material.name for material in materials]
     return [
-        name if names.count(name) == 1 else str(material.folder)
+        name if names.count(name) == 1 else printable(str(material.folder))
         for name, material in zip(names, materials, strict=True)
     ]

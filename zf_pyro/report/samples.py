@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 
 import numpy as np
 
@@ -52,7 +53,7 @@ def read_samples(material: Material) -> list[np.ndarray]:
             found = file["samples"]
     except InputError:
         raise
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{path} is damaged: {error}") from error
     rows = material.observation.rows
     whole = found.ndim == 3 and found.shape[2] == size and found.size and found.dtype.kind in "biuf"

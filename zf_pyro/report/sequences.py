@@ -36,6 +36,8 @@ def shown(
     """
     if observation.rows:
         return [Strip(caption, titles, [image_of(each, observation.rows) for each in sequences])]
+    if any(len(each) > MOST_STEPS for each in sequences[:MOST_DRAWN]):
+        caption += f"; of longer ones the first {MOST_STEPS} {observation.step}s"
     cut = [each[:MOST_STEPS] for each in sequences[:MOST_DRAWN]]
     return [pictured(cut, titles[:MOST_DRAWN], observation, caption)]
 

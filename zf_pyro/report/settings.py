@@ -6,6 +6,8 @@ import shlex
 from typing import Any
 
 from zf_pyro.config import SECTIONS, Config
+from zf_pyro.data.images import DIGITS
+from zf_pyro.data.text.load import ARCHIVE, SAMPLES
 from zf_pyro.fields import by_name, differences, read_table, to_table
 from zf_pyro.presets import preset
 from zf_pyro.report.blocks import Block, Code, Folded, Note, Table
@@ -15,6 +17,9 @@ from zf_pyro.runs import CONFIG
 
 BY_OPTION = ("dataset", "preset", "seed", "device", "source")
 """Fields that the command names by options of their own."""
+
+NO_PATHS = (ARCHIVE, SAMPLES, DIGITS)
+"""What stands for data that is no file of the user's."""
 
 
 def configuration(material: Material) -> list[Block]:
@@ -47,7 +52,7 @@ def command(config: Config) -> str:
     """The command that trains by this configuration."""
     words = ["python", "run.py", "--dataset", config.dataset, "--preset", config.preset]
     words += ["--seed", str(config.seed), "--device", config.device]
-    words += ["--data", config.source] if config.source and config.source not in ("archive", "samples") else []
+    words += ["--data", config.source] if config.source and config.source not in NO_PATHS else []
     for name, (_, value) in differences(preset(config.dataset, config.preset), config).items():
         if name not in BY_OPTION:
             words += ["--set", f"{name}={spelled(value)}"]

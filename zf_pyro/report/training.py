@@ -74,7 +74,7 @@ def over_each_other(materials: list[Material]) -> list[Block]:
 
 def validations_figure(materials: list[Material], step: str) -> Figure:
     """The validation bound and the KL of several runs over updates."""
-    figure = Figure(figsize=(WIDTH, 5.6), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 5.4 + 0.2 * len(materials)), layout="constrained")  # a line of the legend each
     upper, lower = figure.subplots(2, 1)
     for name, axes, title in (("valid_iw_bound", upper, "Validation bound"), ("valid_kl", lower, "Validation KL")):
         for material, label in zip(materials, titles(materials), strict=True):

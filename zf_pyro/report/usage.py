@@ -42,9 +42,11 @@ def stored(folder: Path) -> Divergences | None:
         found = json.loads((folder / runs.LATENTS).read_bytes())["latents"]
         names = ("kl_by_step", "sequences_by_step", "kl_by_unit", "num_sequences")
         known = Divergences(*(found[name] for name in names))
+        shapes = [np.array(each, dtype=float).ndim for each in known[:3] if each is not None]
+        whole = set(shapes) == {1} and len(known.by_step) == len(known.counts) > 0 and isinstance(found[names[3]], int)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return known if known.by_step else None
+    return known if whole else None
 
 
 def measured(run: runs.LoadedRun, corpus: Corpus, tested: np.ndarray) -> Divergences:
