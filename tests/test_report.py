@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.toy_runs import SMALL, TINY
 from zf_pyro import runs
-from zf_pyro.cli import train
+from zf_pyro.commands import train
 from zf_pyro.fields import override
 from zf_pyro.options import requested
 from zf_pyro.presets import preset, read_config
