@@ -16,7 +16,7 @@ from tests.tiny import tiny_batch, tiny_pair
 from tests.toy_runs import TINY, call
 from zf_pyro import InputError, estimate_bound, experiment, load, runs
 from zf_pyro.bounds import sequence_bounds, standard_error
-from zf_pyro.cli import train
+from zf_pyro.commands import train
 from zf_pyro.compare.picture import plot_comparison
 from zf_pyro.compare.report import all_figures, notes, table
 from zf_pyro.compare.rows import Row, grouped, paired

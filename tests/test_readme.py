@@ -11,7 +11,8 @@ import pytest
 
 from tests.toy_runs import toy_documents
 from zf_pyro import runs
-from zf_pyro.cli import cli, train
+from zf_pyro.cli import cli
+from zf_pyro.commands import train
 from zf_pyro.config import ModelConfig
 from zf_pyro.fields import override
 from zf_pyro.options import requested
@@ -74,7 +75,7 @@ def test_command_examples_name_real_options(words):
     program, *arguments = words
     if program.endswith("zf-pyro"):
         name, *arguments = arguments
-        command = cli.commands[name]
+        command = cli.get_command(None, name)
     else:
         assert arguments.pop(0) == "run.py"
         command = train

@@ -20,7 +20,7 @@ from matplotlib.image import imread
 
 from tests.toy_runs import SMALL, TINY
 from zf_pyro import runs
-from zf_pyro.cli import train
+from zf_pyro.commands import train
 from zf_pyro.data.corpus import Observation
 from zf_pyro.fields import override
 from zf_pyro.options import requested

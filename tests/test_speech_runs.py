@@ -30,7 +30,8 @@ from tests.sounds import (
 )
 from tests.toy_runs import SIZES, set_all
 from zf_pyro import experiment, runs
-from zf_pyro.cli import exit_with, train
+from zf_pyro.cli import exit_with
+from zf_pyro.commands import train
 from zf_pyro.data.datasets import open_data
 from zf_pyro.data.speech.waveforms import Waveforms
 from zf_pyro.data.splits import SPLITS

@@ -17,9 +17,10 @@ from tests.test_compare import lines_of
 from tests.toy_runs import call
 from zf_pyro import experiment, sweep
 from zf_pyro.cli import cli
+from zf_pyro.errors import TrainingError
 from zf_pyro.media import writing
 from zf_pyro.sweep import read_sweep
-from zf_pyro.training import Trainer, TrainingError
+from zf_pyro.training import Trainer
 
 ROOT = Path(__file__).parents[1]
 

@@ -19,8 +19,9 @@ from zf_pyro.config import Config, ModelConfig, ObjectiveConfig, TrainingConfig
 from zf_pyro.data import loader
 from zf_pyro.data.corpus import Observation
 from zf_pyro.data.loader import epoch_batches, ordered_batches, subset
+from zf_pyro.errors import TrainingError
 from zf_pyro.softmax import Softmax
-from zf_pyro.training import Trainer, TrainingError
+from zf_pyro.training import Trainer
 
 
 class Words:

@@ -1,63 +1,52 @@
-"""The command line: ``zf-pyro`` and ``run.py``."""
+"""The command line: ``zf-pyro`` and ``run.py``. A command is imported when it is called: PyTorch takes seconds."""
 
 from __future__ import annotations
 
-import json
-import os
 import sys
-from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
-from itertools import count
-from pathlib import Path
-from typing import Any
+from importlib import import_module
 
 import click
-import torch
-from click.core import ParameterSource
 
-from zf_pyro import runs
-from zf_pyro.compare.command import compare
-from zf_pyro.data.datasets import DATASETS, require_source
-from zf_pyro.data.speech import SpeechSettings, described, is_prepared, prepare_audio
-from zf_pyro.errors import InputError
-from zf_pyro.experiment import (
-    Interrupted,
-    choose_device,
-    evaluate_run,
-    evaluation_file,
-    open_corpus,
-    prepare,
-    resume,
-    start,
-)
-from zf_pyro.fields import override
-from zf_pyro.figures import told
-from zf_pyro.files import explained, require_free, require_writable
-from zf_pyro.generation.command import between, go_on, rebuild, sample
-from zf_pyro.inspection.command import encode, latents, score
-from zf_pyro.options import (
-    FOLDER,
-    configure,
-    count_or_all,
-    data_options,
-    headline,
-    part_options,
-    requested,
-    schedule_options,
-)
-from zf_pyro.parts import OBJECTIVES
-from zf_pyro.parts import told as told_parts
-from zf_pyro.paths import Form
-from zf_pyro.presets import preset
-from zf_pyro.presets import told as told_presets
-from zf_pyro.report.command import report, report_run
-from zf_pyro.schedules import told as told_schedules
-from zf_pyro.scopes import prepare_torch
-from zf_pyro.summary import draw_some, table
-from zf_pyro.training import TrainingError
+from zf_pyro.errors import InputError, Interrupted, TrainingError
 
-FORM = click.Choice(["path", "step"])
+COMMANDS = {
+    "train": ("zf_pyro.commands:train", "Train a model, test it, and write the folder of the run."),
+    "evaluate": ("zf_pyro.commands:evaluate", "Bound the likelihood of a run's test split."),
+    "compare": ("zf_pyro.compare.command:compare", "Compare runs, or those of a sweep, on the same sequences."),
+    "report": ("zf_pyro.report.command:report", "Write what runs have learnt as a page for a browser."),
+    "latents": ("zf_pyro.inspection.command:latents", "Tell whether a run uses its latent variable."),
+    "score": ("zf_pyro.inspection.command:score", "Bound the likelihood of every sequence of a file."),
+    "encode": ("zf_pyro.inspection.command:encode", "Write the latent variables of a file's sequences."),
+    "sample": ("zf_pyro.generation.command:sample", "Draw sequences from the prior."),
+    "continue": ("zf_pyro.generation.command:go_on", "Continue the beginning of a sequence."),
+    "reconstruct": ("zf_pyro.generation.command:rebuild", "Decode sequences from their own latent paths."),
+    "interpolate": ("zf_pyro.generation.command:between", "Decode the latent paths between two sequences."),
+    "data": ("zf_pyro.commands:show_data", "Print what is in a data set, and draw some of it."),
+    "prepare": ("zf_pyro.commands:prepare_data", "Write recordings into a folder, from where training reads them."),
+    "parts": ("zf_pyro.commands:parts", "List families, guides, priors, schedules and presets."),
+    "benchmark": ("zf_pyro.commands:benchmark", "Time training steps and evaluations."),
+}
+"""Where each command is, and what it does."""
+
+
+class Commands(click.Group):
+    """The commands of `COMMANDS`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Their names, in the order of a run's life."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """One of them, imported now."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
+        return getattr(import_module(module), name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List them without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name][1]) for name in self.list_commands(ctx)])
 
 
 def exit_with(command: click.Command) -> None:
@@ -82,207 +71,10 @@ def exit_with(command: click.Command) -> None:
         sys.exit(130)
 
 
-@click.group()
+@click.group(cls=Commands)
 @click.version_option(package_name="zf_pyro")
 def cli() -> None:
     """Stochastic recurrent networks by Z-Forcing, in Pyro."""
-
-
-@cli.command()
-@click.option("--dataset", help=f"The data set: {', '.join(DATASETS)}.")
-@data_options
-@click.option("--preset", "preset_name", help="paper or quick [default: paper with a GPU, quick without].")
-@click.option("--config", "config_file", type=FOLDER, help="Start from a config.toml instead of a preset.")
-@click.option(
-    "--resume",
-    "resumed",
-    type=FOLDER,
-    metavar="RUN",
-    help="Go on with an unfinished run; takes no other option but --no-report.",
-)
-@click.option("--output", type=FOLDER, help="The run's folder [default: runs/DATASET-PRESET-SEED-NUMBER].")
-@click.option("--force", is_flag=True, help="Overwrite a run in --output.")
-@click.option("--seed", type=int, help="Of initialisation, batches, noise and evaluation.")
-@click.option("--device", default=None, help="auto, cpu, cuda or cuda:N [default: auto].")
-@click.option("--max-steps", type=click.IntRange(min=1), help="Updates at most.")
-@click.option("--epochs", type=int, help="Passes over the training split at most.")
-@part_options
-@click.option("--batch-size", type=int, help="Sequences an update.")
-@click.option("--objective", type=click.Choice(list(OBJECTIVES)), help="What is maximised [default: elbo].")
-@schedule_options
-@click.option("--form", type=FORM, help="Of the programs: path, or step, which is the slower definition.")
-@click.option("--num-particles", type=int, help="Particles of the test.")
-@click.option("--eval-sequences", metavar="N|all", help="Test sequences to score.")
-@click.option("--no-report", is_flag=True, help="Leave out report.html.")
-def train(**options: Any) -> None:
-    """Train a model, test it, and write the folder of the run with its report."""
-    prepare_torch()
-    if options["resumed"] is not None:
-        source = click.get_current_context().get_parameter_source
-        others = options.keys() - {"resumed", "no_report"}
-        if any(source(name) == ParameterSource.COMMANDLINE for name in others):
-            raise InputError("--resume takes no other option but --no-report: the run's config.toml holds them all")
-        carry_out(options["resumed"], lambda: resume(options["resumed"], click.echo))
-        if not options["no_report"]:
-            report_run(options["resumed"], None, click.echo)
-        return
-    config, chosen = configure(**{name: options[name] for name in ("dataset", "preset_name", "config_file", "device")})
-    config = override(config, requested(options))
-    config = replace(config, device=choose_device(config.device))
-    click.echo(
-        f"{headline(config)} on {config.dataset}: preset {config.preset} ({chosen}), device {config.device}, "
-        f"seed {config.seed}"
-    )
-    if options["output"] is not None:
-        runs.check_output(options["output"], force=options["force"])
-    corpus = open_corpus(config, click.echo, download=options["download"])
-    config = replace(config, source=corpus.origin, data=corpus.settings)
-    click.echo(f"Data: {corpus.source}")
-    trainer = prepare(config, corpus)
-    folder = runs.create_folder(config, options["output"], force=options["force"])
-    click.echo(f"Run: {folder}")
-    carry_out(folder, lambda: start(config, corpus, trainer, folder, click.echo))
-    if not options["no_report"]:
-        report_run(folder, corpus, click.echo)
-
-
-@cli.command("prepare")
-@click.argument("dataset")
-@data_options
-@click.option("--to", "folder", type=FOLDER, required=True, help="The folder to write; one half written is completed.")
-@click.option("--workers", type=click.IntRange(min=0), default=0, help="Files to read at a time [default: one a core].")
-def prepare_data(dataset: str, folder: Path, workers: int, **options: Any) -> None:
-    """Write the recordings of DATASET into --to, from where training reads them: --data FOLDER."""
-    config = override(preset(dataset, "quick"), requested(options))
-    if not isinstance(config.data, SpeechSettings):
-        raise InputError(f"{dataset} needs no preparation; timit, blizzard and audio are prepared")
-    source = require_source(dataset, config.source)
-    if is_prepared(source):
-        raise InputError(f"{source} is prepared audio already; name the folder of the recordings")
-    prepared = prepare_audio(source, folder, config.data, workers=workers, say=click.echo)
-    for line in described(prepared):
-        click.echo(line)
-    click.echo(f"Prepared: {folder}; train with --data {folder}")
-
-
-@cli.command("data")
-@click.argument("dataset")
-@data_options
-@click.option("--preset", "preset_name", default="quick", help="Whose settings to read it by [default: quick].")
-@click.option("--png", type=FOLDER, help="The picture to draw [default: DATASET.png, or DATASET-NUMBER.png].")
-@click.option("--force", is_flag=True, help="Overwrite --png.")
-def show_data(dataset: str, preset_name: str, png: Path | None, force: bool, **options: Any) -> None:
-    """Print what is in DATASET, split by split, and draw a few of its sequences."""
-    config = override(preset(dataset, preset_name), requested(options))
-    picture = free_picture(dataset, force=force) if png is None else require_png(png, "--png")
-    require_free(picture, "--png", force=force)
-    corpus = open_corpus(config, click.echo, download=options["download"])
-    for line in table(corpus):
-        click.echo(line)
-    with explained(f"cannot write {picture}"):
-        draw_some(corpus, picture)
-    click.echo(f"Drawn: {picture}")
-
-
-@cli.command()
-def parts() -> None:
-    """List what a model is put together from, the schedules, and the presets' weights and learning rates."""
-    for line in (*told_parts(), *told_schedules(), *told_presets()):
-        click.echo(line)
-
-
-@cli.command()
-@click.argument("run", type=FOLDER)
-@click.option("--num-particles", type=int, help="K of the importance-weighted bound [default: as the run did].")
-@click.option("--eval-sequences", metavar="N|all", help="Test sequences to score [default: as the run did].")
-@click.option("--data", type=FOLDER, help="Where the run's data is now, if it has moved.")
-@click.option("--form", type=FORM, help="Of the programs [default: as the run did].")
-@click.option("--particle-filter", is_flag=True, help="Add the particle-filter bound (FIVO).")
-@click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
-def evaluate(
-    run: Path,
-    num_particles: int | None,
-    eval_sequences: str | None,
-    data: Path | None,
-    form: Form | None,
-    particle_filter: bool,
-    device: str,
-) -> None:
-    """Bound the likelihood of RUN's test split with K particles; writes RUN/evaluation-K.json and .npz."""
-    prepare_torch()
-    sequences, filters = count_or_all(eval_sequences), particle_filter or None
-    results = evaluate_run(run, num_particles, sequences, device, data, form, filters, click.echo)
-    tell(results)
-    click.echo(f"Written: {run / evaluation_file(results['test']['num_particles'])}")
-
-
-@cli.command()
-@click.option(
-    "--sizes",
-    type=click.Choice(["speech", "text", "pixels", "text-softmax", "evaluation", "families", "all"]),
-    default="all",
-    help="What to measure: training steps at some sizes, or the evaluation.",
-)
-@click.option("--repeats", type=click.IntRange(min=1), default=7, help="Rounds to take the median of.")
-@click.option("--scaling", type=FOLDER, metavar="PNG", help="Measure over T and K instead, and draw that picture.")
-@click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
-@click.option("--json", "as_json", is_flag=True, help="Print all figures as JSON.")
-def benchmark(sizes: str, repeats: int, scaling: Path | None, device: str, as_json: bool) -> None:
-    """Time a training step in both forms beside a plain PyTorch loop and a loop-free floor."""
-    from zf_pyro.benchmark import report as measured
-
-    prepare_torch()
-    chosen = torch.device(choose_device(device))
-    if scaling is not None:
-        require_png(scaling, "--scaling")
-        require_writable(scaling.absolute().parent)
-    say = partial(click.echo, err=as_json)
-    names = list(measured.CHOICES) if sizes == "all" else [sizes]
-    figures = (
-        measured.benchmark(names, repeats, chosen, say)
-        if scaling is None
-        else measured.scaling(repeats, chosen, scaling, say)
-    )
-    if as_json:
-        click.echo(json.dumps(figures, indent=2))
-
-
-for command in (compare, score, encode, latents, sample, go_on, rebuild, between, report):
-    cli.add_command(command)
-
-
-def carry_out(folder: Path, work: Callable[[], dict[str, Any]]) -> None:
-    """Do the work of a run and say what came out."""
-    try:
-        tell(work())
-    except (Interrupted, KeyboardInterrupt) as stop:
-        if not (folder / runs.CHECKPOINT).is_file():
-            raise Interrupted("interrupted before anything was saved; start again") from stop
-        raise Interrupted(f"interrupted and saved; go on with: python run.py --resume {folder}") from stop
-    click.echo(f"Written: {folder}")
-
-
-def free_picture(dataset: str, *, force: bool) -> Path:
-    """The first of DATASET.png, DATASET-2.png, .. that is free; with `force` the first of all."""
-    names = (Path(f"{dataset}.png" if number == 1 else f"{dataset}-{number}.png") for number in count(1))
-    return next(path for path in names if force or not os.path.lexists(path))
-
-
-def require_png(path: Path, option: str) -> Path:
-    """The path itself.
-
-    Raises:
-        InputError: it is not named as a picture of the kind that is drawn.
-    """
-    if path.suffix.lower() != ".png":
-        raise InputError(f"{option} draws a .png, and {path} is named otherwise")
-    return path
-
-
-def tell(results: dict[str, Any]) -> None:
-    """Print the outcome of a test."""
-    for line in told(results):
-        click.echo(line)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The mistakes that a user can make, as one exception."""
+"""What ends a command: a mistake of its user's, a training that cannot go on, a request to stop."""
 
 from __future__ import annotations
 
@@ -12,6 +12,14 @@ class InputError(ValueError):
     The message is one line that says what is wrong, where, and what to do. The command line prints it without a
     traceback and ends with exit status 2.
     """
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on."""
+
+
+class Interrupted(Exception):
+    """Training was asked to stop, and its state is saved."""
 
 
 def check(holds: bool, message: str) -> None:

@@ -18,7 +18,7 @@ from zf_pyro.config import Config
 from zf_pyro.data.corpus import Corpus
 from zf_pyro.data.datasets import open_data
 from zf_pyro.data.text import TextCorpus
-from zf_pyro.errors import InputError
+from zf_pyro.errors import InputError, Interrupted
 from zf_pyro.evaluation import evaluate
 from zf_pyro.figures import measure
 from zf_pyro.files import explained, require_writable, write_text
@@ -31,10 +31,6 @@ from zf_pyro.scores import scores_file, write_scores
 from zf_pyro.timing import write_timing
 from zf_pyro.training import Record, Trainer
 from zf_pyro.trial import try_out
-
-
-class Interrupted(Exception):
-    """Training was asked to stop, and its state is saved."""
 
 
 def choose_device(name: str) -> str:

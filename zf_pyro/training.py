@@ -18,6 +18,7 @@ from zf_pyro.build import build_objective
 from zf_pyro.config import Config
 from zf_pyro.data.batch import SequenceBatch
 from zf_pyro.data.loader import Split, epoch_batches, fetched, ordered_batches, subset
+from zf_pyro.errors import TrainingError
 from zf_pyro.guides import Guide
 from zf_pyro.model import StochasticRNN
 from zf_pyro.schedules import Constant
@@ -31,10 +32,6 @@ Record = dict[str, float | int]
 
 Terms are nats per sequence; ``length`` is the mean number of real steps of the sequences they are of.
 """
-
-
-class TrainingError(RuntimeError):
-    """Training cannot go on."""
 
 
 class Best(NamedTuple):

@@ -13,14 +13,13 @@ from zf_pyro.compare.report import report_folder, told, write_report
 from zf_pyro.compare.rows import Row, grouped
 from zf_pyro.compare.tested import all_tested, read_finished
 from zf_pyro.compare.training import rows_of_sweep, sweep_folder, train_all
-from zf_pyro.errors import check
-from zf_pyro.experiment import Interrupted, choose_device
+from zf_pyro.errors import Interrupted, TrainingError, check
+from zf_pyro.experiment import choose_device
 from zf_pyro.files import explained, require_writable
 from zf_pyro.options import FOLDER, count_or_all
 from zf_pyro.progress import terminable
 from zf_pyro.scopes import prepare_torch
 from zf_pyro.sweep import check_all, open_all, read_sweep
-from zf_pyro.training import TrainingError
 
 
 @click.command()

@@ -9,9 +9,9 @@ from zf_pyro import runs
 from zf_pyro.compare.rows import Row
 from zf_pyro.compare.tested import all_tested, read_finished
 from zf_pyro.data.corpus import Corpus
+from zf_pyro.errors import TrainingError
 from zf_pyro.experiment import prepare, resume, start
 from zf_pyro.sweep import Member, state_of
-from zf_pyro.training import TrainingError
 
 Say = Callable[[str], None]
 

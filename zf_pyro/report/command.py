@@ -10,8 +10,7 @@ import click
 
 from zf_pyro import runs
 from zf_pyro.data.corpus import Corpus
-from zf_pyro.errors import InputError, check
-from zf_pyro.experiment import Interrupted
+from zf_pyro.errors import InputError, Interrupted, check
 from zf_pyro.files import explained, require_free, require_writable, write_text
 from zf_pyro.options import FOLDER
 from zf_pyro.report.contents import of_one, of_several
