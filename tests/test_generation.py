@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pyro import poutine
 from torch import Tensor
@@ -22,7 +22,7 @@ from zf_pyro.config import ModelConfig
 from zf_pyro.data.corpus import Observation
 from zf_pyro.data.text import END, PAD, START, UNKNOWN, Vocabulary, collate
 from zf_pyro.generation.decoding import first_inputs, unpacked
-from zf_pyro.generation.interpolation import mixed, shares_of, slerp
+from zf_pyro.generation.interpolation import LEAST_LENGTH, mixed, shares_of, slerp
 from zf_pyro.generation.posterior import drawn_paths, latent_paths
 from zf_pyro.generation.reconstruction import from_path
 from zf_pyro.generation.rollout import Followed, Rollout
@@ -617,6 +617,7 @@ VECTORS = st.lists(NUMBERS, min_size=3, max_size=3).map(lambda numbers: torch.te
 
 @settings(max_examples=300, deadline=None)
 @given(VECTORS, VECTORS, st.floats(0, 1))
+@example(torch.tensor([0.0, 0.0, 2.0**-149], dtype=torch.float64), torch.eye(3, dtype=torch.float64)[1], 0.5)
 def test_a_spherical_mix_keeps_between_the_two(first, second, share):
     found = slerp(first, second, share)
     assert found.isfinite().all()
@@ -624,7 +625,7 @@ def test_a_spherical_mix_keeps_between_the_two(first, second, share):
         assert torch.allclose(slerp(first, second, s), end, atol=1e-9)
     low, high = sorted([float(first.norm()), float(second.norm())])
     assert float(found.norm()) <= high + 1e-9
-    angle = torch.arccos((first @ second / (first.norm() * second.norm())).clamp(-1, 1)) if low else torch.tensor(0.0)
+    angle = torch.arccos((first @ second / (first.norm() * second.norm())).clamp(-1, 1)) if low >= LEAST_LENGTH else torch.tensor(0.0)
     if 0.01 < float(angle) < math.pi - 0.01:
         length = (1 - share) * first.norm() + share * second.norm()
         assert float(found.norm()) == pytest.approx(float(length), abs=1e-7)

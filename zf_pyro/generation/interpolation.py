@@ -26,6 +26,8 @@ from zf_pyro.runs import LoadedRun
 Mixing = Literal["linear", "spherical"]
 LEAST_SINE = 1e-4
 """Of the angle between two vectors that are not taken for parallel."""
+LEAST_LENGTH = 1e-30
+"""Of a vector that has a direction; a shorter one is taken for 0."""
 
 
 def shares_of(num_points: int) -> list[float]:
@@ -68,13 +70,13 @@ def slerp(first: Tensor, second: Tensor, share: float) -> Tensor:
     """Vectors (..., Z) on the arcs between others, their lengths mixed linearly."""
     a, b = first.double(), second.double()
     lengths = [each.norm(dim=-1, keepdim=True) for each in (a, b)]
-    unit_a, unit_b = (each / length.clamp(min=1e-30) for each, length in zip((a, b), lengths, strict=True))
+    unit_a, unit_b = (each / length.clamp(min=LEAST_LENGTH) for each, length in zip((a, b), lengths, strict=True))
     # By both chords, exact of near vectors too; the arc cosine of a product loses half of the digits there.
     angle = 2 * torch.atan2((unit_a - unit_b).norm(dim=-1, keepdim=True), (unit_a + unit_b).norm(dim=-1, keepdim=True))
     sine = angle.sin()
     direction = (((1 - share) * angle).sin() * unit_a + (share * angle).sin() * unit_b) / sine
     arc = direction * torch.lerp(lengths[0], lengths[1], share)
-    straight = (sine.abs() < LEAST_SINE) | (lengths[0] == 0) | (lengths[1] == 0)
+    straight = (sine.abs() < LEAST_SINE) | (lengths[0] < LEAST_LENGTH) | (lengths[1] < LEAST_LENGTH)
     return torch.where(straight, torch.lerp(a, b, share), arc).to(first.dtype)
 
 
