@@ -7,7 +7,8 @@ from .errors import InputError
 from .filtering import filter_particles
 from .fivo import ZForcingFIVO
 from .flows import CouplingFlow
-from .generation.decoding import Decoded, Decoder, decode
+from .generation.decoder import Decoder
+from .generation.decoding import Decoded, decode
 from .generation.interpolation import interpolate
 from .generation.reconstruction import continue_prefix, reconstruct
 from .guides import Guide

@@ -43,7 +43,7 @@ def evaluate(model: StochasticRNN, guide: Guide, config: Config, corpus: Corpus)
     """
     if config.filters:
         require_guide(model, guide)
-    chosen = subset(len(corpus.test.lengths), config.evaluation.eval_sequences, config.data.split_seed)
+    chosen = tested_places(config, corpus)
     num_particles, seed = config.evaluation.num_particles, config.seed
 
     def batches(what: str) -> Iterator[SequenceBatch]:
@@ -65,6 +65,11 @@ def evaluate(model: StochasticRNN, guide: Guide, config: Config, corpus: Corpus)
     }
     places = by_length(corpus.test, chosen)
     return Evaluation(found, in_order(bounds, details, places, len(corpus.test.lengths)))
+
+
+def tested_places(config: Config, corpus: Corpus) -> np.ndarray:
+    """The places in the test split of the sequences to test: all of it, or its seeded subset."""
+    return subset(len(corpus.test.lengths), config.evaluation.eval_sequences, config.data.split_seed)
 
 
 def weight_details(log_weights: Tensor) -> dict[str, Tensor]:

@@ -52,6 +52,11 @@ def require_free(path: Path, option: str, *, force: bool) -> Path:
     return path
 
 
+def printable(name: str) -> str:
+    """A file's name as UTF-8 can write it: bytes that are no UTF-8 are spelled out."""
+    return name.encode(errors="backslashreplace").decode()
+
+
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file's contents, in hexadecimal."""
     with path.open("rb") as file:

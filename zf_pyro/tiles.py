@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from zf_pyro.data.batch import MAX_STEPS, SequenceBatch
-from zf_pyro.keyed import sequence_key
+from zf_pyro.keyed import KeyedNormals, sequence_key
 
 SEQUENCES = 32
 """Sequences of a tile."""
@@ -68,6 +68,15 @@ def particle_chunks(num_particles: int, num_steps: int) -> tuple[int, int]:
     most = max(1, min(PARTICLES, MAX_STEPS // (num_steps * tile_size(num_steps))))
     count = -(-num_particles // most)
     return -(-num_particles // count), count
+
+
+def keyed_chunks(tile: Tile, num_particles: int, seed: int) -> Iterator[tuple[range, KeyedNormals]]:
+    """The particles of a tile in chunks, with the noise of each; the last chunk may go beyond K, to be as large."""
+    steps = tile.batch.num_steps
+    size, count = particle_chunks(num_particles, steps)
+    for first in range(0, size * count, size):
+        particles = range(first, first + size)
+        yield particles, KeyedNormals(seed, tile.keys, particles, steps)
 
 
 def tiles(batches: Iterable[SequenceBatch], most: int | None = None) -> Iterator[Tile]:

@@ -20,7 +20,6 @@ from zf_pyro.data.batch import MAX_STEPS, SequenceBatch
 from zf_pyro.divergences import Site, log_prob
 from zf_pyro.errors import InputError
 from zf_pyro.guides import Guide
-from zf_pyro.keyed import KeyedNormals
 from zf_pyro.model import StochasticRNN
 from zf_pyro.noise import given_noise
 from zf_pyro.objectives import sum_scores
@@ -28,7 +27,7 @@ from zf_pyro.paths import Form, PathDistribution
 from zf_pyro.scopes import evaluating, seeded
 from zf_pyro.stepwise import Stepwise
 from zf_pyro.terms import AUXILIARY, BACKWARD, skip_terms
-from zf_pyro.tiles import Tile, particle_chunks, tiles
+from zf_pyro.tiles import Tile, keyed_chunks, tiles
 
 MAX_ROWS = 256
 """Particles times sequences scored at once, or one particle of a larger batch: it bounds the memory, whatever K."""
@@ -195,14 +194,12 @@ def tiled_weights(
 
 def tile_weights(model: StochasticRNN, guide: Guide, tile: Tile, num_particles: int, seed: int, form: Form) -> Weights:
     """The importance weights of all sequences of a tile."""
-    steps = tile.batch.num_steps
-    size, count = particle_chunks(num_particles, steps)
     with evaluating(model, guide), skip_terms(AUXILIARY, BACKWARD):
         program = partial(guide, encoding=guide.encode(tile.batch))
         weights = Weights.empty(num_particles, tile.batch)
-        for first in range(0, size * count, size):
-            with given_noise(KeyedNormals(seed, tile.keys, range(first, first + size), steps)):
-                weights.fill(first, weigh(model, program, tile.batch, size, form))
+        for particles, noise in keyed_chunks(tile, num_particles, seed):
+            with given_noise(noise):
+                weights.fill(particles.start, weigh(model, program, tile.batch, len(particles), form))
     return weights
 
 

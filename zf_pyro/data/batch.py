@@ -60,6 +60,11 @@ class SequenceBatch:
         targets = None if self.targets is None else self.targets[:, start:stop]
         return replace(self, inputs=self.inputs[:, start:stop], targets=targets, mask=self.mask[:, start:stop])
 
+    def until(self, steps: int) -> SequenceBatch:
+        """The first steps of every sequence."""
+        targets = None if self.targets is None else self.targets[:steps]
+        return replace(self, inputs=self.inputs[:steps], targets=targets, mask=self.mask[:steps])
+
     def repeat_particles(self, num_particles: int) -> SequenceBatch:
         """K copies of every sequence, as a batch of K B sequences: particle k of sequence b is number k B + b.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
@@ -204,7 +204,7 @@ def rebuild(
 @click.argument("start")
 @click.argument("end")
 @opt.number(11, "Points, both ends included")
-@click.option("--kind", "mixing", type=click.Choice(["linear", "spherical"]), default="linear", help="Of the mix of z.")
+@click.option("--kind", "mixing", type=click.Choice(get_args(Mixing)), default="linear", help="Of the mix of z.")
 @opt.POSTERIOR
 @opt.PARTICLES
 @opt.FILE

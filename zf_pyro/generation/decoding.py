@@ -22,8 +22,6 @@ from zf_pyro.model import StochasticRNN
 from zf_pyro.runs import LoadedRun
 from zf_pyro.scopes import evaluating, seeded
 
-__all__ = ["Decoded", "Decoder", "decode"]
-
 
 class Decoded(NamedTuple):
     """A sequence that was decoded.
@@ -114,6 +112,12 @@ def own_samples(run: LoadedRun, num_steps: int, number: int) -> list[Decoded]:
     first = first_inputs(run.observation, number, parameter)
     xs = run.model(SequenceBatch.start(first, num_steps))
     return unpacked(xs, torch.full((number,), torch.nan), run.observation)
+
+
+def given(batch: SequenceBatch, observation: Observation) -> np.ndarray:
+    """The sequence of a batch of one with targets, as `Decoded` holds it."""
+    assert batch.targets is not None
+    return unpacked(batch.targets, torch.zeros(1), observation)[0].sequence
 
 
 def unpacked(xs: Tensor, scores: Tensor, observation: Observation) -> list[Decoded]:

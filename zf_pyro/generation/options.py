@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import Any, get_args
 
 import click
 
 from zf_pyro.errors import check
 from zf_pyro.generation.decoder import Decoder, Kind
-from zf_pyro.generation.posterior import DRAWS
+from zf_pyro.generation.posterior import DRAWS, How
+from zf_pyro.generation.rollout import Latent
 from zf_pyro.options import FOLDER, with_options
 
-DECODERS = ["sample", "greedy", "best", "beam"]
 RUN = click.argument("run", type=FOLDER)
 FILE = click.option("--file", type=FOLDER, help="Take sequences of this file, as zf-pyro score reads it.")
 DATA = click.option("--data", type=FOLDER, help="Where the run's data is now, if it has moved.")
 PRIOR = click.option(
-    "--latent", type=click.Choice(["draw", "mean"]), default="draw", help="z_t: a draw from the prior, or its mean."
+    "--latent", type=click.Choice(get_args(Latent)), default="draw", help="z_t: a draw from the prior, or its mean."
 )
 POSTERIOR = click.option(
     "--latent",
-    type=click.Choice(["mean", "draw", "best"]),
+    type=click.Choice(get_args(How)),
     default="mean",
     help="z: the guide's mean, a draw of it, or of --draws draws the one of the greatest importance weight.",
 )
@@ -38,7 +38,7 @@ def number(default: int, what: str) -> Any:
 
 decoding = with_options(
     [
-        click.option("--decode", "kind", type=click.Choice(DECODERS), help="How x_t is chosen."),
+        click.option("--decode", "kind", type=click.Choice(get_args(Kind)), help="How x_t is chosen."),
         click.option("--temperature", type=float, help="Of draws [default: 1]."),
         click.option("--top-k", type=int, help="Words: draw from the k most probable."),
         click.option("--width", type=int, help="Draws of best, hypotheses of beam [default: 10]."),

@@ -10,12 +10,11 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
 from zf_pyro.data.batch import SequenceBatch
 from zf_pyro.errors import check
 from zf_pyro.files import explained, require_writable
-from zf_pyro.generation.decoding import Decoded, unpacked
+from zf_pyro.generation.decoding import Decoded, given
 from zf_pyro.media.writing import ARRAYS, JSON, PICTURE, write_sequences
 from zf_pyro.runs import LoadedRun, numbered_folder
 
@@ -39,10 +38,7 @@ class Made(NamedTuple):
     @classmethod
     def original(cls, title: str, run: LoadedRun, one: SequenceBatch) -> Made:
         """One that was given."""
-        targets = one.targets
-        assert targets is not None
-        (found,) = unpacked(targets, torch.zeros(1), run.observation)
-        return cls(title, found.sequence, {"original": True})
+        return cls(title, given(one, run.observation), {"original": True})
 
 
 class Place(NamedTuple):

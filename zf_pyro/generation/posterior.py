@@ -18,15 +18,14 @@ from zf_pyro.errors import InputError, check
 from zf_pyro.generation.job import require_room
 from zf_pyro.guides import Guide
 from zf_pyro.inspection.encode import encode
-from zf_pyro.keyed import KeyedNormals
 from zf_pyro.model import StochasticRNN
 from zf_pyro.noise import given_noise
 from zf_pyro.resampling import effective_sizes
 from zf_pyro.runs import LoadedRun
 from zf_pyro.scopes import evaluating, seeded
 from zf_pyro.terms import AUXILIARY, BACKWARD, skip_terms
-from zf_pyro.tiles import Tile, particle_chunks, tiles
-from zf_pyro.weights import require_particles, traces, weights_of
+from zf_pyro.tiles import Tile, keyed_chunks, tiles
+from zf_pyro.weights import Weights, require_particles, traces, weights_of
 
 How = Literal["mean", "draw", "best"]
 DRAWS = 200
@@ -94,16 +93,15 @@ def drawn_paths(run: LoadedRun, batch: SequenceBatch, draws: int, *, seed: int =
 def weighed(model: StochasticRNN, guide: Guide, tile: Tile, draws: int, seed: int) -> tuple[Tensor, Tensor]:
     """Paths (K, B, T, Z) of the sequences of a tile, and their log-weights (K, B)."""
     batch = tile.batch
-    size, count = particle_chunks(draws, batch.num_steps)
     program = partial(guide, encoding=guide.encode(batch))
-    paths, log_weights = [], []
-    for first in range(0, size * count, size):
-        with given_noise(KeyedNormals(seed, tile.keys, range(first, first + size), batch.num_steps)):
-            found = traces(model, program, batch, size, "path")
+    paths, weights = [], Weights.empty(draws, batch)
+    for particles, noise in keyed_chunks(tile, draws, seed):
+        with given_noise(noise):
+            found = traces(model, program, batch, len(particles), "path")
         site: Any = found[0].nodes["z"]
         paths.append(site["value"])
-        log_weights.append(weights_of(*found, torch.Size((size, batch.num_sequences))).log_weights)
-    return torch.cat(paths)[:draws], torch.cat(log_weights)[:draws]
+        weights.fill(particles.start, weights_of(*found, torch.Size((len(particles), batch.num_sequences))))
+    return torch.cat(paths)[:draws], weights.log_weights
 
 
 def resampled(drawn: Drawn, number: int, *, seed: int = 0) -> list[Tensor]:

@@ -7,7 +7,6 @@ are decoded from, and none depends on the others.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import NamedTuple
 
 from torch import Tensor
@@ -154,18 +153,14 @@ def prefix_of(run: LoadedRun, batch: SequenceBatch, steps: int | None) -> Sequen
     Raises:
         InputError: it has fewer.
     """
-    targets, name = batch.targets, run.observation.step
-    assert targets is not None
+    name = run.observation.step
     whole = batch.num_steps - (run.observation.law == "categorical")
     steps = whole if steps is None else steps
     check(0 <= steps <= whole, f"a prefix of {steps} {name}s, and the {run.observation.sequence} has {whole}")
-    return replace(batch, inputs=batch.inputs[:steps], targets=targets[:steps], mask=batch.mask[:steps])
+    return batch.until(steps)
 
 
 def singly(batch: SequenceBatch) -> Iterator[SequenceBatch]:
     """The sequences of a batch, each as a batch of its own without padding."""
-    targets = batch.targets
-    assert targets is not None
     for b, length in enumerate(batch.lengths.tolist()):
-        here = slice(length), slice(b, b + 1)
-        yield replace(batch, inputs=batch.inputs[here], targets=targets[here], mask=batch.mask[here])
+        yield batch.part(b, b + 1).until(length)

@@ -9,9 +9,10 @@ from typing import NamedTuple
 import numpy as np
 
 from zf_pyro.data.batch import SequenceBatch
-from zf_pyro.data.loader import Split, subset
+from zf_pyro.data.loader import Split
 from zf_pyro.data.text import UNKNOWN, collate, one_sentence
 from zf_pyro.errors import InputError
+from zf_pyro.evaluation import tested_places
 from zf_pyro.experiment import corpus_at
 from zf_pyro.inspection.reading import read_for
 from zf_pyro.runs import LoadedRun
@@ -60,9 +61,8 @@ def source_of(run: LoadedRun, folder: Path, file: Path | None, data: Path | None
         for remark in given.remarks:
             say(f"Note: {remark}")
         return Source(given.split, str(file), np.arange(len(given.names)))
-    split = corpus_at(run.config, folder, data, say).test
-    wanted, seed = run.config.evaluation.eval_sequences, run.config.data.split_seed
-    return Source(split, "the test split", subset(len(split.lengths), wanted, seed))
+    corpus = corpus_at(run.config, folder, data, say)
+    return Source(corpus.test, "the test split", tested_places(run.config, corpus))
 
 
 def typed(run: LoadedRun, text: str, say: Say) -> SequenceBatch:

@@ -24,11 +24,10 @@ from zf_pyro.data.batch import SequenceBatch
 from zf_pyro.errors import InputError
 from zf_pyro.files import explained, write_atomically
 from zf_pyro.guides import Guide
-from zf_pyro.keyed import KeyedNormals
 from zf_pyro.noise import given_noise
 from zf_pyro.scopes import evaluating, seeded
 from zf_pyro.terms import AUXILIARY, BACKWARD, skip_terms
-from zf_pyro.tiles import Tile, particle_chunks, tiles
+from zf_pyro.tiles import Tile, keyed_chunks, tiles
 
 PATHS = 64
 """Drawn of each sequence where the posterior is no Gaussian."""
@@ -123,15 +122,12 @@ def path_of_means(guide: Guide, batch: SequenceBatch, encoding: Tensor | None) -
 
 def mean_of_paths(guide: Guide, tile: Tile, encoding: Tensor | None, seed: int) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of z_t over `PATHS` drawn paths, each (T, B, Z)."""
-    steps = tile.batch.num_steps
-    size, count = particle_chunks(PATHS, steps)
     total = squares = torch.zeros(())
-    for first in range(0, size * count, size):
-        noise = given_noise(KeyedNormals(seed, tile.keys, range(first, first + size), steps))
-        with noise, pyro.plate("particles", size, dim=-2):
+    drawn = 0
+    for particles, noise in keyed_chunks(tile, PATHS, seed):
+        with given_noise(noise), pyro.plate("particles", len(particles), dim=-2):
             paths = guide(tile.batch, encoding=encoding, form="path").double()  # (K, T, B, Z)
-        total, squares = total + paths.sum(0), squares + paths.square().sum(0)
-    drawn = size * count
+        total, squares, drawn = total + paths.sum(0), squares + paths.square().sum(0), drawn + len(particles)
     mean = total / drawn
     return mean, ((squares / drawn - mean.square()).clamp(min=0) * drawn / (drawn - 1)).sqrt()
 

@@ -11,6 +11,7 @@ import numpy as np
 from zf_pyro.data.datasets import open_given
 from zf_pyro.data.given import Given, Reading
 from zf_pyro.data.loader import by_length
+from zf_pyro.files import printable
 from zf_pyro.runs import LoadedRun
 
 Item = TypeVar("Item")
@@ -24,8 +25,7 @@ def read_for(run: LoadedRun, path: Path, say: Callable[[str], None]) -> Given:
     """
     reading = Reading(run.config.data, run.observation, run.vocabulary, run.config.model.is_discretised)
     given = open_given(run.config.dataset, path, reading, say)
-    names = [name.encode(errors="backslashreplace").decode() for name in given.names]  # files may be named otherwise
-    return given._replace(names=names)
+    return given._replace(names=[printable(name) for name in given.names])
 
 
 def everything(given: Given) -> np.ndarray:

@@ -24,9 +24,8 @@ from zf_pyro.bounds import SequenceBounds, sequence_bounds, standard_error
 from zf_pyro.config import Config
 from zf_pyro.data.batch import SequenceBatch
 from zf_pyro.data.corpus import Corpus
-from zf_pyro.data.loader import subset
 from zf_pyro.errors import check
-from zf_pyro.evaluation import shown
+from zf_pyro.evaluation import shown, tested_places
 from zf_pyro.guides import Guide
 from zf_pyro.inspection.information import Information, chosen_for, information
 from zf_pyro.latents import StepSums, active_units, is_known, step_divergences, step_ratios, step_sums
@@ -65,7 +64,7 @@ def usage_of(run: LoadedRun, corpus: Corpus) -> Usage:
     """
     config = run.config
     check(config.model.family != "rnn", "the family rnn has no latent variable")
-    chosen = subset(len(corpus.test.lengths), config.evaluation.eval_sequences, config.data.split_seed)
+    chosen = tested_places(config, corpus)
 
     def batches(what: str) -> Iterable[SequenceBatch]:
         return shown(what, corpus.test, chosen, corpus.observation)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
+from zf_pyro.analysis import sentence
 from zf_pyro.data.batch import SequenceBatch
 from zf_pyro.generation.decoder import Decoder
-from zf_pyro.generation.decoding import Decoded
+from zf_pyro.generation.decoding import Decoded, given
 from zf_pyro.generation.interpolation import interpolate, shares_of
 from zf_pyro.generation.posterior import require_posterior
 from zf_pyro.generation.reconstruction import reconstruct
@@ -52,7 +52,9 @@ def reconstructions(material: Material) -> list[Block]:
         ]
         caption = f"Test {material.observation.sequence}s, and what is {about}"
         return [Table(caption, ("number", "original", "reconstruction"), rows, words=frozenset({1, 2}), stacks=True)]
-    pairs = [x for batch, each in zip(ones, found, strict=True) for x in (original(material, batch), each.sequence)]
+    pairs = [
+        x for batch, each in zip(ones, found, strict=True) for x in (given(batch, material.observation), each.sequence)
+    ]
     titles = [title for name in names for title in (name, "decoded")]
     caption = f"Test {material.observation.sequence}s, each before what is {about}"
     return [*shown(pairs, titles, material.observation, caption), *players(pairs, titles, material.observation)]
@@ -153,18 +155,7 @@ def one(material: Material, place: int) -> SequenceBatch:
     batch = material.data.test.batch(np.array([place]))
     if material.vocabulary is not None or material.observation.rows or batch.num_steps <= MOST_STEPS:
         return batch
-    targets = batch.targets
-    assert targets is not None
-    few = slice(MOST_STEPS)
-    return replace(batch, inputs=batch.inputs[few], targets=targets[few], mask=batch.mask[few])
-
-
-def original(material: Material, batch: SequenceBatch) -> np.ndarray:
-    """The sequence (n, D) of a batch of one, in the units of the data."""
-    targets = batch.targets
-    assert targets is not None
-    values = targets[:, 0].cpu().numpy()
-    return values if material.observation.law == "bernoulli" else material.observation.restored(values)
+    return batch.until(MOST_STEPS)
 
 
 def cut_note(ones: Sequence[SequenceBatch], material: Material) -> str:
@@ -188,4 +179,4 @@ def sentence_of(material: Material, place: int) -> str:
 def said(material: Material, found: Decoded) -> str:
     """A decoded sentence; "..." where it was not ended."""
     assert material.vocabulary is not None
-    return material.vocabulary.decode(found.sequence.tolist()) + ("" if found.ended else " ...")
+    return sentence(found, material.vocabulary)

@@ -14,10 +14,11 @@ from zf_pyro import runs
 from zf_pyro.compare.tested import Finished, read_finished, read_json
 from zf_pyro.config import Config
 from zf_pyro.data.corpus import Corpus, Observation
-from zf_pyro.data.loader import subset
 from zf_pyro.data.text import Vocabulary
 from zf_pyro.errors import InputError, check
+from zf_pyro.evaluation import tested_places
 from zf_pyro.experiment import corpus_at
+from zf_pyro.files import printable
 from zf_pyro.latents import is_known
 from zf_pyro.metrics import METRICS, read_metrics
 from zf_pyro.report.usage import Divergences, measured, stored
@@ -87,7 +88,7 @@ class Material:
     @property
     def main(self) -> dict[str, Any]:
         """Of the tests on the most sequences the one by the most particles."""
-        return max(self.evaluations, key=lambda table: table["test"]["num_sequences"] * (1 << 60) + particles(table))
+        return max(self.evaluations, key=lambda table: (table["test"]["num_sequences"], particles(table)))
 
     @property
     def tightest(self) -> dict[str, Any]:
@@ -121,8 +122,7 @@ class Material:
     @property
     def tested(self) -> np.ndarray:
         """The places of the run's test sequences in the test split of its data."""
-        settings = self.config.evaluation
-        return subset(len(self.data.test.lengths), settings.eval_sequences, self.config.data.split_seed)
+        return tested_places(self.config, self.data)
 
     @property
     def data(self) -> Corpus:
@@ -209,8 +209,3 @@ def gather(
             None,
             f"the data of the run is not at hand ({printable(str(error))}); --data says where it is",
         )
-
-
-def printable(name: str) -> str:
-    """A name of a file for a page: bytes that are no UTF-8 are spelled out."""
-    return name.encode(errors="backslashreplace").decode()

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from zf_pyro.figures import BITS, measure, weights_told
+from zf_pyro.files import printable
 from zf_pyro.latents import ACTIVE
 from zf_pyro.options import headline
 from zf_pyro.report.blocks import Block, Note, Table
-from zf_pyro.report.material import Material, printable
+from zf_pyro.report.material import Material
 
 Figures = Mapping[str, Any]
 
@@ -97,7 +98,7 @@ def with_error(name: str, test: Figures) -> str:
 
 
 def results_table(material: Material) -> Table:
-    """Every figure of the test with the most particles."""
+    """Every figure of the main test."""
     table = material.main
     rows = []
     for name in listed(table["test"]):

@@ -9,9 +9,10 @@ from zf_pyro.config import SECTIONS, Config
 from zf_pyro.data.images import DIGITS
 from zf_pyro.data.text.load import ARCHIVE, SAMPLES
 from zf_pyro.fields import by_name, differences, read_table, to_table
+from zf_pyro.files import printable
 from zf_pyro.presets import preset
 from zf_pyro.report.blocks import Block, Code, Folded, Note, Table
-from zf_pyro.report.material import Material, printable
+from zf_pyro.report.material import Material
 from zf_pyro.report.results import titles
 from zf_pyro.runs import CONFIG
 

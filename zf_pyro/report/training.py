@@ -44,8 +44,7 @@ def bound(material: Material) -> list[Block]:
     )
     known = bool(material.scores_of(table))
     errors, gain_errors = curve_errors(material.folder / scores_file(test["num_particles"])) if known else ({}, {})
-    by_count = {int(count): bound for count, bound in curve.items()}
-    figure = bound_figure(by_count, errors, test["elbo"], sequence, gain_errors)
+    figure = bound_figure(curve, errors, test["elbo"], sequence, gain_errors)
     return [drawn(figure, caption, "IW bound against number of particles")]
 
 

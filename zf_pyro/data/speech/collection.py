@@ -18,6 +18,7 @@ from zf_pyro.data.speech.settings import SpeechSettings
 from zf_pyro.data.speech.shards import OWN, Piece, Prepared, is_prepared, open_prepared
 from zf_pyro.data.speech.waveforms import Tape
 from zf_pyro.errors import InputError
+from zf_pyro.files import printable
 
 ACCEPTED = f"a folder of audio files ({', '.join(SUFFIXES)}), or of audio prepared by zf-pyro prepare"
 
@@ -148,5 +149,5 @@ def left_out(prepared: Prepared) -> Iterator[str]:
 
 def left_out_as(what: str, names: list[str]) -> str:
     """A line on files that were left out, with the first names."""
-    shown = ", ".join(names[:3]).encode(errors="backslashreplace").decode()  # what is not UTF-8 cannot be printed
+    shown = printable(", ".join(names[:3]))
     return f"left out as {what}: {len(names):,} ({shown}{', ..' if len(names) > 3 else ''})"
