@@ -77,6 +77,7 @@ FORM = click.Choice(["path", "step"])
 @click.option("--objective", type=click.Choice(list(OBJECTIVES)), help="What is maximised [default: elbo].")
 @schedule_options
 @click.option("--form", type=FORM, help="Of the programs: path, or step, which is the slower definition.")
+@click.option("--checkpoint-segments", type=int, help="Cut time into so many segments, to train long sequences.")
 @click.option("--num-particles", type=int, help="Particles of the test.")
 @click.option("--eval-sequences", metavar="N|all", help="Test sequences to score.")
 @click.option("--no-report", is_flag=True, help="Leave out report.html.")

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from zf_pyro.segments import segment_count
+
 Map = Callable[[Tensor], Tensor]
 
 LARGE = 2**17
@@ -35,15 +37,15 @@ def loop_linear(base: Tensor, weight: Tensor) -> Map:
     """The map x_t -> base_t + W x_t, to be called for t = 1 .. T in this order, (..., B, inputs) to (..., B, outputs).
 
     The gradient is that of the formula, and cannot be differentiated once more. What it needs is kept as long as the
-    graph, that is, until the loss is let go. Under autocast, which this does not serve, and for small weights it is
-    left to automatic differentiation.
+    graph, that is, until the loss is let go. Under autocast and in segments of time, which this does not serve, and for
+    small weights it is left to automatic differentiation.
 
     Args:
         base: (..., T, B, outputs), or a bias (outputs,) for every step.
         weight: W, (outputs, inputs).
     """
     plain = not torch.is_grad_enabled() or torch.is_autocast_enabled(weight.device.type)
-    if plain or weight.numel() < LARGE:
+    if plain or weight.numel() < LARGE or segment_count() > 1:
         bases, transposed = each_step(base), weight.t()
         return lambda x: add_product(next(bases), x, transposed)
     record, bases = Record(weight.detach()), each_step(base.detach())

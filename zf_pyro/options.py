@@ -21,7 +21,7 @@ Command = Callable[..., None]
 
 NAMED = (
     *("seed", "max_steps", "epochs", "batch_size", "alpha", "beta", "gamma", "kl_start", "learning_rate", "form"),
-    *("num_particles", "level", "binarize", "protocol", "objective"),
+    *("num_particles", "level", "binarize", "protocol", "objective", "checkpoint_segments"),
     *("family", "guide", "prior", "transition", "emission_law"),
 )
 """The fields that have options of their own."""

@@ -23,6 +23,7 @@ from zf_pyro.guides import Guide
 from zf_pyro.model import StochasticRNN
 from zf_pyro.schedules import Constant
 from zf_pyro.scopes import local_parameters
+from zf_pyro.segments import in_segments
 
 MAX_SKIPPED = 20
 """Non-finite steps in a row that end a run."""
@@ -68,7 +69,7 @@ class Trainer:
         self.elbo = build_objective(config.objective, count=min(options.batch_size, len(train.lengths)))
         self.loss: nn.Module = self.elbo(model, guide)
         self.parameters = list(self.loss.parameters())
-        self.optimizer = torch.optim.Adam(self.parameters, lr=options.rate.peak, eps=options.adam_epsilon)
+        self.optimizer = torch.optim.Adam(self.parameters, lr=options.rate.peak, eps=options.adam_epsilon, fused=True)
         self.halving = ReduceLROnPlateau(
             self.optimizer, mode="max", factor=0.5, patience=0, threshold=0.0, min_lr=options.min_learning_rate
         )
@@ -137,9 +138,10 @@ class Trainer:
         self.model.train()
         self.guide.train()
         self.elbo.step = self.step
-        loss = self.loss(batch.to(self.device), form=self.options.form)
         self.optimizer.zero_grad()
-        loss.backward()
+        with in_segments(self.options.checkpoint_segments):
+            loss = self.loss(batch.to(self.device), form=self.options.form)
+            loss.backward()
         norm = clip_grad_norm_(self.parameters, self.options.clip_norm or math.inf)
         record = self.record(loss, norm)
         self.step += 1
