@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from zf_pyro.conditionals import Conditional, Context, PerceptronConditional, present
+from zf_pyro.precision import recomputation
 
 LIMIT = 1 << 24
 """Parameters that are held together, of however many rows these are, but of one row at least."""
@@ -88,4 +89,5 @@ class ChunkedLaw(TorchDistribution):
             return self.conditional(Context(**given)).log_prob(values)
 
         chunks = zip(*(each.split(self.rows) for each in rows), strict=True)
-        return torch.cat([checkpoint(score, *chunk, use_reentrant=False) for chunk in chunks]).reshape(shape)
+        scores = [checkpoint(score, *chunk, use_reentrant=False, context_fn=recomputation) for chunk in chunks]
+        return torch.cat(scores).reshape(shape)
