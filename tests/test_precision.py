@@ -52,7 +52,7 @@ def batch_of(observation, seed=0):
     return SequenceBatch.from_sequences([each > 0 if observation.law == "bernoulli" else each for each in numbers])
 
 
-def make(emission="bernoulli", objective=None, **options):
+def make(emission="bernoulli", objective=None, device="cpu", **options):
     """A pair in training mode, its objective and its batch."""
     torch.manual_seed(0)
     observation, law = EMISSIONS[emission]
@@ -61,7 +61,7 @@ def make(emission="bernoulli", objective=None, **options):
     added = {"alpha": 0.1, "beta": 0.0 if config.family == "srnn" else 0.1} if config.parts.runs_backward else {}
     weights = {"alpha": 0.0, "beta": 0.0, **added, "gamma": 0.6, **(objective or {})}
     elbo = build_objective(ObjectiveConfig(**weights), count=1)
-    return model, guide, elbo, batch_of(observation)
+    return model.to(device), guide.to(device), elbo, batch_of(observation).to(device)
 
 
 def loss_and_gradient(parts, precision, form="path"):
@@ -69,7 +69,7 @@ def loss_and_gradient(parts, precision, form="path"):
     model, guide, elbo, batch = parts
     parameters = list(all_parameters(model, guide).values())
     torch.manual_seed(1)
-    with products_in(precision, CPU):
+    with products_in(precision, batch.mask.device):
         loss = elbo(model, guide)(batch, form=form)
     gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
     assert all(each is None or each.dtype == torch.float32 for each in gradients)
@@ -124,7 +124,7 @@ def check(parts, form="path"):
     assert torch.cosine_similarity(gradient, low_gradient, 0) > 0.999
 
 
-@pytest.mark.parametrize(("family", "emission"), PAIRS, ids="-".join)
+@pytest.mark.parametrize(("family", "emission"), PAIRS, ids=map("-".join, PAIRS))
 def test_the_loss_and_its_gradient_are_those_of_float32_up_to_rounded_products(family, emission):
     check(make(emission, family=family))
 

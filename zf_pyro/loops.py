@@ -46,15 +46,20 @@ def loop_linear(base: Tensor, weight: Tensor) -> Map:
         base: (..., T, B, outputs), or a bias (outputs,) for every step.
         weight: W, (outputs, inputs).
     """
-    low = torch.is_autocast_enabled(weight.device.type) and weight.dtype == torch.float32
-    if not torch.is_grad_enabled() or (weight.numel() < LARGE and not low):
+    dtype = product_type(weight)
+    if not torch.is_grad_enabled() or (weight.numel() < LARGE and dtype == weight.dtype):
         bases, transposed = each_step(base), weight.t()
         return lambda x: add_product(next(bases), x, transposed)
-    held = weight.detach()
-    record = Record(held.to(torch.get_autocast_dtype(weight.device.type)) if low else held)
-    bases = each_step(base.detach())
+    record, bases = Record(weight.detach().to(dtype)), each_step(base.detach())
     token = Collect.apply(record, base, weight)
     return lambda x: Step.apply(record, token, next(bases), x)
+
+
+def product_type(weight: Tensor) -> torch.dtype:
+    """The type in which products with a weight are taken: its own, or that of autocast, which rounds float32 alone."""
+    device = weight.device.type
+    rounded = weight.dtype == torch.float32 and torch.amp.is_autocast_available(device)
+    return torch.get_autocast_dtype(device) if rounded and torch.is_autocast_enabled(device) else weight.dtype
 
 
 def each_step(base: Tensor) -> Iterator[Tensor]:
