@@ -190,9 +190,9 @@ def evaluate(
 @click.command()
 @click.option(
     "--sizes",
-    type=click.Choice(["speech", "text", "pixels", "text-softmax", "evaluation", "families", "all"]),
+    type=click.Choice(["speech", "text", "pixels", "text-softmax", "evaluation", "families", "precision", "all"]),
     default="all",
-    help="What to measure: training steps at some sizes, or the evaluation.",
+    help="What to measure: training steps at some sizes, of every family or in every precision, or the evaluation.",
 )
 @click.option("--repeats", type=click.IntRange(min=1), default=7, help="Rounds to take the median of.")
 @click.option("--scaling", type=FOLDER, metavar="PNG", help="Measure over T and K instead, and draw that picture.")
