@@ -30,6 +30,7 @@ from zf_pyro.benchmark.sizes import Size, build, random_batch
 from zf_pyro.build import build as build_pair
 from zf_pyro.config import ModelConfig
 from zf_pyro.data.corpus import Observation
+from zf_pyro.kernels.choice import generic_loop
 from zf_pyro.noise import noise
 from zf_pyro.parts import FAMILIES as PARTS
 from zf_pyro.scopes import local_parameters
@@ -197,6 +198,13 @@ def loss_and_gradients(objective, form, model, guide, batch):
     with local_parameters(), noise(1):
         loss = objective.loss_and_grads(model, guide, batch, form=form)
     return loss, {name: p.grad for name, p in all_parameters(model, guide).items() if p.grad is not None}
+
+
+@pytest.fixture
+def generic():
+    """No kernel serves."""
+    with generic_loop():
+        yield
 
 
 @pytest.mark.parametrize("particles", ["one", "two", "vectorized"])
@@ -511,12 +519,13 @@ def test_two_threads_keep_their_own_states():
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("backward", [False, True])
+@pytest.mark.usefixtures("generic")
 def test_no_graph_outlives_an_evaluation(backward, family, monkeypatch):
     """States die with the traces and the graph with the loss, not only when the garbage collector runs."""
     model, guide, batch = FAMILIES[family](torch.float64)
     weights = [0.0 if part is None else 0.1 for part in (guide.auxiliary, guide.backward)]
     states, records = [], []
-    for module, name, kept in ((recursion, "Steps", states), (loops, "Record", records)):
+    for module, name, kept in ((recursion, "ListedSteps", states), (loops, "Record", records)):
         made = getattr(module, name)
         monkeypatch.setattr(module, name, lambda *args, made=made, kept=kept: remembered(made(*args), kept))
 

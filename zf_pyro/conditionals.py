@@ -85,8 +85,10 @@ def layers(network: nn.Module) -> list[Any]:
 
 
 def is_plain(module: nn.Module) -> bool:
-    """Whether nothing hooks into a module's call, so that its parts may be used without calling it."""
-    return not (module._forward_hooks or module._forward_pre_hooks)
+    """Whether no hook and no replaced method is in a module's way, so that its parts may be used without calling it."""
+    replaced = any(callable(getattr(type(module), name, None)) for name in vars(module))
+    hooks = module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks
+    return not (replaced or any(hooks))
 
 
 def is_plain_linear(layer: nn.Module) -> bool:
@@ -162,6 +164,20 @@ class Conditional(nn.Module):
         return self(context._replace(**fields))
 
 
+class FirstLayer(NamedTuple):
+    """The first layer of a perceptron on fields of which some are known of all steps beforehand.
+
+    Attributes:
+        base: the known fields' share, with the bias, (..., T, B, units).
+        weight: of the other fields, (units, their size).
+        late: the names of the other fields.
+    """
+
+    base: Tensor
+    weight: Tensor
+    late: list[str]
+
+
 class PerceptronConditional(Conditional):
     """A distribution whose parameters come from a perceptron on some fields: subclasses implement ``law``.
 
@@ -202,22 +218,31 @@ class PerceptronConditional(Conditional):
 
     def over_steps(self, known: Context) -> Iterator[Callable[[Context], TorchDistribution]]:
         """As of any conditional; the first layer's products with the known fields are done for all steps at once."""
-        fields = present(known)
-        early, late = ([name for name in self.sizes if (name in fields) is there] for there in (True, False))
-        first, *rest = layers(self.network)
-        own = type(self).forward is PerceptronConditional.forward and is_plain(self) and is_plain(self.network)
-        if not (early and late and own and is_plain_linear(first)):
+        share = self.first_layer(known)
+        if share is None:
             yield from super().over_steps(known)
             return
+        network = chain(loop_linear(share.base, share.weight), *map(in_loop, layers(self.network)[1:]))
+        yield from repeat(
+            lambda context: self.law_beside(network(self.gather(context, share.late)), context.prior),
+            share.base.shape[-3],
+        )
+
+    def first_layer(self, known: Context) -> FirstLayer | None:
+        """The first layer, split into the fields that are known of all steps beforehand and the others.
+
+        None where one of the two is empty, or a subclass or a hook makes the layers something else.
+        """
+        fields = present(known)
+        early, late = ([name for name in self.sizes if (name in fields) is there] for there in (True, False))
+        first = layers(self.network)[0]
+        own = type(self).forward is PerceptronConditional.forward and is_plain(self) and is_plain(self.network)
+        if not (early and late and own and is_plain_linear(first)):
+            return None
         weights = dict(zip(self.sizes, first.weight.split(list(self.sizes.values()), 1), strict=True))
-        weight = weights[late[0]] if len(late) == 1 else torch.cat([weights[name] for name in late], 1)
         bases = [linear(fields[name], weights[name]) for name in early[1:]]
         bases.append(linear(fields[early[0]], weights[early[0]], first.bias))
-        base = sum(bases[1:], bases[0])
-        network = chain(loop_linear(base, weight), *map(in_loop, rest))
-        yield from repeat(
-            lambda context: self.law_beside(network(self.gather(context, late)), context.prior), base.shape[-3]
-        )
+        return FirstLayer(sum(bases[1:], bases[0]), beside([weights[name] for name in late]), late)
 
 
 class DiagonalGaussian(PerceptronConditional):

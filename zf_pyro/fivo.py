@@ -27,7 +27,7 @@ from zf_pyro.importance import Scores, ZForcingIWAE
 from zf_pyro.noise import Beforehand
 from zf_pyro.objectives import Terms, added_terms, stochastic_sites
 from zf_pyro.paths import PathDistribution
-from zf_pyro.recursion import Path, Steps
+from zf_pyro.recursion import ListedSteps, Path
 from zf_pyro.schedules import Weight
 
 
@@ -57,7 +57,7 @@ class particle_filtering(Messenger):
         found = ParticleFilter(law, law.batch_shape[0], threshold=self.threshold, gamma=self.gamma, standard=standard)
         moments = list(found.run())
         value = torch.stack([each.latent for each in moments], -3).transpose(-2, -3)
-        steps = Steps([each.context for each in moments], [each.feature for each in moments])
+        steps = ListedSteps([each.context for each in moments], [each.feature for each in moments])
         laws = {each: [moment.laws[each] for moment in moments] for each in moments[0].laws}
         law.states.path = self.path = Path.now(value, steps, laws)
         self.resampled = torch.stack([each.resampled for each in moments])

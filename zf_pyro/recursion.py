@@ -18,6 +18,7 @@ from torch import Tensor
 
 from zf_pyro.conditionals import Conditional, Context, present
 from zf_pyro.data.batch import SequenceBatch
+from zf_pyro.kernels.choice import Drawn, kernel_for
 from zf_pyro.noise import Beforehand, Standard, reparametrised
 from zf_pyro.stepwise import stack_laws
 from zf_pyro.transitions.base import Transition, expand_state
@@ -29,8 +30,7 @@ Laws = Mapping[Conditional, list[TorchDistribution]]
 class Steps:
     """The contexts and features of all steps of one path, put together a field at a time when first read."""
 
-    def __init__(self, contexts: list[Context], features: list[Tensor]) -> None:
-        self.contexts, self.features = contexts, features
+    def __init__(self) -> None:
         self.fields: dict[str, Tensor] = {}
 
     def context(self, reads: Iterable[str]) -> Context:
@@ -41,36 +41,92 @@ class Steps:
     def field(self, name: str) -> Tensor | None:
         """One field over all steps; None where the transition does not provide it."""
         if name not in self.fields:
-            parts = self.features if name == "feature" else [getattr(each, name) for each in self.contexts]
-            if parts[0] is None:
+            made = self.make(name)
+            if made is None:
                 return None
-            with torch.set_grad_enabled(any(part.requires_grad for part in parts)):
-                self.fields[name] = torch.stack(parts, -3) if name == "feature" else self.put_together(parts)
+            self.fields[name] = made
         return self.fields[name]
+
+    def make(self, name: str) -> Tensor | None:
+        """Put a field together, with gradients where its parts have them."""
+        raise NotImplementedError
+
+
+class ListedSteps(Steps):
+    """Of a loop that left the context and the feature of each step."""
+
+    def __init__(self, contexts: list[Context], features: list[Tensor]) -> None:
+        super().__init__()
+        self.contexts, self.features = contexts, features
+
+    def make(self, name: str) -> Tensor | None:
+        """From the parts of all steps."""
+        parts = self.features if name == "feature" else [getattr(each, name) for each in self.contexts]
+        if parts[0] is None:
+            return None
+        with torch.set_grad_enabled(any(part.requires_grad for part in parts)):
+            return torch.stack(parts, -3) if name == "feature" else self.put_together(parts)
 
     def put_together(self, parts: list[Tensor]) -> Tensor:
         """The parts of all steps; from the features, where each is the feature of the step before, as h_{t-1} is."""
         if len(parts) > 1 and all(part is feature for part, feature in zip(parts[1:], self.features[:-1], strict=True)):
             features = self.field("feature")
             assert features is not None
-            return torch.cat([parts[0].unsqueeze(-3), features[..., :-1, :, :]], -3)
+            return after(parts[0], features)
         return torch.stack(parts, -3)
+
+
+class DrawnSteps(Steps):
+    """Of a kernel, which left all steps at once."""
+
+    def __init__(self, drawn: Drawn, embedded: Tensor) -> None:
+        super().__init__()
+        self.drawn, self.embedded = drawn, embedded
+
+    def make(self, name: str) -> Tensor | None:
+        """From what the kernel left."""
+        drawn = self.drawn
+        makers: dict[str, Callable[[], Tensor]] = {
+            "feature": lambda: drawn.features,
+            "input": lambda: self.embedded,
+            "hidden": lambda: after(drawn.initial.hidden, drawn.features),
+            "latent": lambda: after(drawn.initial.latent, drawn.latents),
+        }
+        with torch.set_grad_enabled(drawn.features.requires_grad):
+            return makers[name]() if name in makers else None
+
+
+def after(first: Tensor, sequences: Tensor) -> Tensor:
+    """Sequences (..., T, B, size) moved by a step, `first` (..., B, size) in front and the last step left out."""
+    return torch.cat([first.unsqueeze(-3), sequences[..., :-1, :, :]], -3)
 
 
 @dataclass(frozen=True)
 class Path:
-    """A path, (..., B, T, Z), what the recursion made of it, and the laws that were made on the way, if any."""
+    """A path and what the recursion made of it.
+
+    Attributes:
+        value: z_1..z_T, (..., B, T, Z).
+        steps: contexts and features.
+        laws: those that were made on the way, if any, step by step.
+        whole: those that were made for all steps at once.
+        version: how often the value had been written into.
+        with_gradients: whether gradients were wanted.
+    """
 
     value: Tensor
     steps: Steps
     laws: Laws
+    whole: Mapping[Conditional, TorchDistribution]
     version: int
     with_gradients: bool
 
     @classmethod
-    def now(cls, value: Tensor, steps: Steps, laws: Laws) -> Path:
+    def now(
+        cls, value: Tensor, steps: Steps, laws: Laws, whole: Mapping[Conditional, TorchDistribution] | None = None
+    ) -> Path:
         """A path just run along."""
-        return cls(value, steps, laws, version(value), torch.is_grad_enabled())
+        return cls(value, steps, laws, whole or {}, version(value), torch.is_grad_enabled())
 
     def is_of(self, value: Tensor) -> bool:
         """Whether `value` is the very tensor, not written into since, and gradients are there where they are wanted."""
@@ -153,7 +209,7 @@ class PathStates:
             latents.append(latent)
             contexts.append(context)
             features.append(feature)
-        return latents, Steps(contexts, features)
+        return latents, ListedSteps(contexts, features)
 
     def draw(
         self, conditional: Conditional, beyond: Context, shape: torch.Size, standard: Standard | None = None
@@ -166,9 +222,15 @@ class PathStates:
             shape: (..., B).
             standard: where normal numbers come from; None draws those of all steps at once.
         """
+        standard = standard or Beforehand(self.embedded.shape[-3])
+        kernel = kernel_for(self.transition, conditional, self.known_of(conditional, beyond), self.embedded)
+        if kernel is not None:
+            drawn = kernel.draw(self.embedded, shape, standard)
+            value = drawn.latents.transpose(-2, -3)
+            self.path = Path.now(value, DrawnSteps(drawn, self.embedded), {}, {conditional: drawn.law})
+            return value
         laws_of = StepLaws(self, conditional, beyond, shape, with_prior="prior" in conditional.reads)
         kept: dict[Conditional, list[TorchDistribution]] = {each: [] for each in laws_of.steps}
-        standard = standard or Beforehand(self.embedded.shape[-3])
 
         def choose(context: Context) -> Tensor:
             for each, law in laws_of(context).items():
@@ -193,6 +255,8 @@ class PathStates:
     def laws(self, conditional: Conditional, beyond: Context, value: Tensor) -> TorchDistribution:
         """The laws of all steps along a path (..., B, T, Z) as one, of batch shape (..., T, B) or what broadcasts."""
         path = self.along(value)
+        if conditional in path.whole:
+            return path.whole[conditional]
         drawn = path.laws.get(conditional)
         law = stack_laws(drawn[0], drawn) if drawn else None
         if law is not None:
@@ -206,7 +270,7 @@ class PathStates:
         """Take over what another run made of the very tensor `value`, where nothing it depends on has changed."""
         if other.path is not None and other.path.is_of(value) and other.serves(self):
             laws = {self.prior: other.path.laws[self.prior]} if self.prior in other.path.laws else {}
-            self.path = replace(other.path, laws=laws)
+            self.path = replace(other.path, laws=laws, whole={})
 
     def serves(self, other: PathStates) -> bool:
         """Whether these states are those that the run of `other` would come to on the same path."""
