@@ -1,5 +1,7 @@
 """Time in segments: the same losses and gradients, in less memory."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 
@@ -77,10 +79,7 @@ def test_what_is_kept_for_the_gradient_shrinks(loop):
         assert loss.requires_grad
         return sum(sizes.values())
 
-    if loop == "generic":
-        with generic_loop():
-            whole, cut = kept(1), kept(8)
-    else:
+    with generic_loop() if loop == "generic" else nullcontext():
         whole, cut = kept(1), kept(8)
     parameters = sum(p.nbytes for p in all_parameters(model, guide).values())
     assert cut - parameters < (whole - parameters) / 2
@@ -93,6 +92,23 @@ def test_lengths_cover_all_steps():
         assert segment_lengths(2) == [1, 1]
         with torch.no_grad():
             assert segment_lengths(7) == [7]
+
+
+@pytest.mark.parametrize("family", ["zforcing", "zforcing-hooks", "srnn"])
+def test_gradients_may_be_taken_elsewhere(family):
+    """What is run again runs as it did, whatever holds by then."""
+    model, guide, batch = FAMILIES[family](torch.float64)
+    parameters = list(all_parameters(model, guide).values())
+    found = []
+    for elsewhere in (False, True):
+        torch.manual_seed(0)
+        with local_parameters(), in_segments(3), generic_loop():
+            loss = ZForcingELBO(0.3)(model, guide)(batch, form="path")
+            if not elsewhere:
+                found.append(torch.autograd.grad(loss, parameters, materialize_grads=True))
+        if elsewhere:
+            found.append(torch.autograd.grad(loss, parameters, materialize_grads=True))
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 
 def test_no_segments_are_refused():

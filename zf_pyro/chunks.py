@@ -13,10 +13,9 @@ from typing import Any
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from zf_pyro.conditionals import Conditional, Context, PerceptronConditional, present
-from zf_pyro.segments import segment_count
+from zf_pyro.segments import run_again, segment_count
 
 LIMIT = 1 << 24
 """Parameters that are held together, of however many rows these are, but of one row at least."""
@@ -91,4 +90,4 @@ class ChunkedLaw(TorchDistribution):
             return self.conditional(Context(**given)).log_prob(values)
 
         chunks = zip(*(each.split(self.rows) for each in rows), strict=True)
-        return torch.cat([checkpoint(score, *chunk, use_reentrant=False) for chunk in chunks]).reshape(shape)
+        return torch.cat([run_again(score, *chunk) for chunk in chunks]).reshape(shape)

@@ -13,6 +13,7 @@ from zf_pyro.data.splits import SplitSettings
 from zf_pyro.data.text import TextSettings
 from zf_pyro.errors import check
 from zf_pyro.parts import EMISSIONS, Parts, choose, is_own, require_known
+from zf_pyro.precision import MatmulPrecision, Precision
 from zf_pyro.schedules import Constant, Linear, Schedule, Scheduled, schedule
 
 
@@ -183,6 +184,12 @@ class TrainingConfig:
 
     form: Literal["path", "step"] = "path"
     """The form of the programs that is trained and tested: one latent site a sequence, or one a step (slower)."""
+    precision: Precision = "float32"
+    """Of the matrix products of an update: float32, or bfloat16 with results, laws and sums in float32. Parameters are
+    float32, and so is whatever is scored: validation and test (docs/performance.md)."""
+    matmul_precision: MatmulPrecision = "highest"
+    """How exact an update's products of float32 matrices are: highest, or high or medium, by which a GPU takes them in
+    TF32. Whatever is scored takes highest."""
     batch_size: int = 32
     """Sequences an update."""
     epochs: int = 10

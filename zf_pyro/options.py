@@ -21,7 +21,8 @@ Command = Callable[..., None]
 
 NAMED = (
     *("seed", "max_steps", "epochs", "batch_size", "alpha", "beta", "gamma", "kl_start", "learning_rate", "form"),
-    *("num_particles", "level", "binarize", "protocol", "objective", "checkpoint_segments"),
+    *("precision", "matmul_precision", "checkpoint_segments"),
+    *("num_particles", "level", "binarize", "protocol", "objective"),
     *("family", "guide", "prior", "transition", "emission_law"),
 )
 """The fields that have options of their own."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from typing import TypeVar
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from zf_pyro.noise import Standard
+from zf_pyro.precision import recomputation
 
 Result = TypeVar("Result")
 
@@ -52,8 +53,13 @@ def segment_lengths(steps: int) -> list[int]:
 
 
 def run_again(function: Callable[..., Result], *args: object) -> Result:
-    """What a function gives; it is called once more when its gradient is taken, and must then do the same."""
-    return checkpoint(function, *args, use_reentrant=False)
+    """What a function gives; it is called once more, under the same conditions, when its gradient is taken."""
+    conditions = copy_context()
+
+    def run(*args: object) -> Result:
+        return conditions.copy().run(function, *args)
+
+    return checkpoint(run, *args, use_reentrant=False, context_fn=recomputation)
 
 
 class Replayed:

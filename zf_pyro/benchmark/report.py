@@ -14,11 +14,12 @@ from zf_pyro.benchmark.evaluation import evaluators
 from zf_pyro.benchmark.families import family_steps
 from zf_pyro.benchmark.measure import alternating_medians, machine, peak_memory
 from zf_pyro.benchmark.picture import draw
+from zf_pyro.benchmark.precision import PRECISIONS, precision_steps
 from zf_pyro.benchmark.sizes import SIZES
 from zf_pyro.scopes import local_parameters
 
-EVALUATION, OF_FAMILIES = "evaluation", "families"
-CHOICES = (*SIZES, EVALUATION, OF_FAMILIES)
+EVALUATION, OF_FAMILIES, OF_PRECISIONS = "evaluation", "families", "precision"
+CHOICES = (*SIZES, EVALUATION, OF_FAMILIES, OF_PRECISIONS)
 
 PROGRAMS = {"step_form": "step form", "path_form": "path form", "plain_loop": "plain loop", "floor": "floor"}
 EVALUATORS = {
@@ -52,6 +53,8 @@ def benchmark(names: list[str], repeats: int, device: torch.device, say: Say) ->
         figures[EVALUATION] = evaluation(min(repeats, EVALUATION_ROUNDS), device, say)
     if OF_FAMILIES in names:
         figures[OF_FAMILIES] = families(repeats, device, say)
+    if OF_PRECISIONS in names:
+        figures[OF_PRECISIONS] = precisions(repeats, device, say)
     return figures
 
 
@@ -64,6 +67,19 @@ def families(repeats: int, device: torch.device, say: Say) -> dict[str, float]:
     for name, seconds in times.items():
         say(row(name, f"{seconds:.3f}", f"{seconds / times['zforcing']:.2f}"))
     return times
+
+
+def precisions(repeats: int, device: torch.device, say: Say) -> dict[str, dict[str, float]]:
+    """Measure a training step of every size in every precision; returns seconds."""
+    say(f"\nA training step in every precision, path form: median seconds of {repeats}\n")
+    say(row("sizes", *PRECISIONS))
+    say(row(*["---"] * (len(PRECISIONS) + 1)))
+    figures = {}
+    for name, size in SIZES.items():
+        with local_parameters():
+            figures[name] = alternating_medians(precision_steps(size, device), repeats, device)
+        say(row(name, *(f"{seconds:.3f}" for seconds in figures[name].values())))
+    return figures
 
 
 def measure_training(name: str, repeats: int, device: torch.device) -> tuple[dict[str, float], dict[str, float]]:
