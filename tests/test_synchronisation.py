@@ -18,7 +18,9 @@ from zf_pyro.training import Trainer
 
 
 @pytest.fixture(autouse=True)
-def _as_the_commands():
+def _as_the_commands(monkeypatch):
+    adam = torch.optim.Adam  # fused it is one kernel a device, and there is none for meta
+    monkeypatch.setattr(torch.optim, "Adam", lambda *args, fused, **options: adam(*args, foreach=fused, **options))
     with local_parameters(), pyro.validation_enabled(False):
         yield
 
