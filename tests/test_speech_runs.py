@@ -30,7 +30,7 @@ from tests.sounds import (
 )
 from tests.toy_runs import SIZES, set_all
 from zf_pyro import experiment, runs
-from zf_pyro.checkpoints import CHECKPOINT, read_checkpoint
+from zf_pyro.checkpoints import PREVIOUS, read_checkpoint
 from zf_pyro.cli import exit_with
 from zf_pyro.commands import train
 from zf_pyro.data.datasets import open_data
@@ -289,7 +289,7 @@ def test_ctrl_c_to_all_processes_saves_and_says_so(sources, tmp_path, run_py):
         env={**os.environ, "PYTHONPATH": str(root)},
     )
     deadline = time.monotonic() + 120
-    while not (run / CHECKPOINT).is_file() and process.poll() is None and time.monotonic() < deadline:
+    while not (run / PREVIOUS).is_file() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)
     _, error = process.communicate(timeout=60)

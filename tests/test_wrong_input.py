@@ -143,7 +143,7 @@ def test_a_checkpoint_of_other_sizes_is_refused(zf, finished):
     config.write_text(config.read_text().replace("hidden_size = 8", "hidden_size = 9"))
     status, _, error = zf("evaluate", finished, "--num-particles", 3)
     assert (status, error.count("\n")) == (2, 1)
-    assert "another version" in error
+    assert "hidden_size = 8 (now 9)" in error
 
 
 @pytest.mark.parametrize("arguments", [["--num-particles", "0"], ["--num-particles", "x"], ["--eval-sequences", "0"]])
