@@ -232,7 +232,7 @@ def main_with_a_reader_that_is_killed():
     exit_with(train)
 
 
-def test_a_reading_process_that_is_killed_ends_the_run_with_one_line(sources, tmp_path):
+def test_a_reading_process_that_is_killed_ends_the_run_with_one_line(sources, run_py, tmp_path):
     """In a process of its own: PyTorch raises where a signal finds the program, whatever it is doing."""
     options = ["--dataset", *sources["audio"], *TINY, "--max-steps", 12, "--set", "num_workers=1"]
     code = f"from {__name__} import main_with_a_reader_that_is_killed as main; main()"
@@ -241,7 +241,10 @@ def test_a_reading_process_that_is_killed_ends_the_run_with_one_line(sources, tm
     assert done.returncode == 1, done.stderr
     told = done.stderr.splitlines()[-1]
     assert told.startswith("error: DataLoader worker (pid")
-    assert told.endswith(f"Set num_workers = 0 in {tmp_path / 'run' / 'config.toml'} and go on by --resume")
+    config = tmp_path / "run" / "config.toml"
+    assert told.endswith(f"Set num_workers = 0 in {config} and go on by --resume")
+    config.write_text(config.read_text().replace("num_workers = 1", "num_workers = 0"))
+    assert run_py("--resume", tmp_path / "run")[0] == 0
 
 
 @pytest.mark.usefixtures("without_pictures")
