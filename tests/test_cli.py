@@ -15,7 +15,8 @@ import torch
 
 import zf_pyro
 from tests.toy_runs import SMALL, TEXT_FILES
-from zf_pyro import experiment, runs
+from zf_pyro import experiment
+from zf_pyro.checkpoints import read_checkpoint
 from zf_pyro.fields import override
 from zf_pyro.metrics import read_metrics
 from zf_pyro.presets import PRESETS
@@ -232,6 +233,6 @@ def test_no_terminal_needed_and_ctrl_c_saves(reviews, tmp_path):
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130
     assert f"interrupted and saved; go on with: python run.py --resume {folder}" in error
-    state = runs.read_checkpoint(folder)
+    state = read_checkpoint(folder)
     assert 0 < state["trainer"]["counters"][0] < 4000
     assert state["metrics_size"] == (folder / "metrics.jsonl").stat().st_size

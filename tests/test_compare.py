@@ -16,6 +16,7 @@ from tests.tiny import tiny_batch, tiny_pair
 from tests.toy_runs import TINY, call
 from zf_pyro import InputError, estimate_bound, experiment, load, runs
 from zf_pyro.bounds import sequence_bounds, standard_error
+from zf_pyro.checkpoints import read_checkpoint
 from zf_pyro.commands import train
 from zf_pyro.compare.picture import plot_comparison
 from zf_pyro.compare.report import all_figures, notes, table
@@ -373,7 +374,7 @@ def test_times_of_updates_before_an_interruption_count(shelf, run_py, tmp_path, 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "update", stop_after_three)
         assert run_py(*options, "--output", folder)[0] == 130
-    assert len(runs.read_checkpoint(folder)["durations"]) == 2
+    assert len(read_checkpoint(folder)["durations"]) == 2
     assert run_py("--resume", folder)[0] == 0
     timing = json.loads((folder / "timing.json").read_text())
     assert timing["updates"] == 4 == sum("loss" in line for line in read_metrics(folder))
@@ -388,22 +389,10 @@ def test_the_seconds_of_a_step_are_the_median(tmp_path):
     assert read_timing(tmp_path) == {}
 
 
-def test_a_checkpoint_from_before_there_were_times_goes_on(made, run_py):
-    folder = made[0]
-    expected = (folder / "results.json").read_bytes()
-    (folder / "results.json").unlink()
-    state = runs.read_checkpoint(folder)
-    del state["durations"]
-    runs.write_checkpoint(folder, state)
-    status, _, error = run_py("--resume", folder)
-    assert status == 0, error
-    assert (folder / "results.json").read_bytes() == expected
-    assert json.loads((folder / "timing.json").read_text())["seconds_per_step"] is None
-
-
 def test_a_run_that_is_started_over_leaves_no_old_scores(made):
     (made[0] / "evaluation-9.npz").write_bytes(b"old")
-    assert list(runs.create_folder(load(made[0]).config, made[0], force=True).iterdir()) == []
+    runs.clear(made[0])
+    assert [path.name for path in made[0].iterdir()] == ["run.lock"]
 
 
 def test_the_picture_takes_any_names(tmp_path, monkeypatch):

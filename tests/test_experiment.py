@@ -10,8 +10,9 @@ import torch
 
 import zf_pyro
 from tests.toy_runs import SMALL, toy_documents
-from zf_pyro import experiment, runs
+from zf_pyro import experiment
 from zf_pyro.bounds import Bound
+from zf_pyro.checkpoints import read_checkpoint
 from zf_pyro.data.text import load_text
 from zf_pyro.metrics import read_metrics
 from zf_pyro.training import Trainer
@@ -48,7 +49,7 @@ def test_the_best_parameters_are_tested_and_loaded(run_py, zf, reviews, tmp_path
         options = ["--data", reviews, "--max-steps", 8, "--output", folder, *SMALL, "--set", "learning_rate=0.1"]
         _, output, _ = run_py("--dataset", "imdb", *options)
     assert "Testing the parameters of step 4" in output
-    state = runs.read_checkpoint(folder)["trainer"]
+    state = read_checkpoint(folder)["trainer"]
     model, guide, *_ = zf_pyro.load(folder)
     for module, name in ((model, "model"), (guide, "guide")):
         for key, value in module.state_dict().items():

@@ -126,6 +126,16 @@ def test_relative_links_lead_somewhere():
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
+def test_every_fault_names_its_tests():
+    page = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| ") and not line.startswith("| what happens")]
+    for row in rows:
+        named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", row.split("|")[-2])
+        assert named, row
+        for file, test in named:
+            assert f"def {test}(" in (ROOT / "tests" / file).read_text(encoding="utf-8"), test
+
+
 def test_every_module_is_on_the_map():
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     for module in (ROOT / "zf_pyro").rglob("*.py"):

@@ -228,7 +228,7 @@ def test_a_sweep_that_is_interrupted_ends_as_one_that_is_not(place, zf, uninterr
     with pytest.MonkeyPatch.context() as patch:
         stop_at(patch, 3, 3, lambda: os.kill(os.getpid(), number))
         status, _, error = zf("compare", "--sweep", path, "--output", "out")
-    assert status == 130
+    assert status == 128 + number
     assert f"go on with the same command: zf-pyro compare --sweep {path} --output out" in error
     assert (place / "out" / "rnn-0" / "checkpoint.pt").exists()
     assert not (place / "out" / "rnn-1").exists()
@@ -246,7 +246,7 @@ def test_an_interruption_during_the_test_says_how_to_go_on(place, zf, monkeypatc
 
     monkeypatch.setattr(experiment, "evaluate", evaluate)
     status, _, error = zf("compare", "--sweep", write(place))
-    assert (status, error.splitlines()[-1].split(";")[0]) == (130, "interrupted")
+    assert (status, error.splitlines()[-1].split(";")[0]) == (143, "interrupted")
     assert (place / "runs" / "s" / "zforcing-0" / "checkpoint.pt").exists()
 
 
@@ -285,7 +285,7 @@ def test_a_sweep_that_is_killed_ends_as_one_that_is_not(place, zf):
 
 def leave_settings(folder):
     """As after a kill before the first validation."""
-    for name in ("results.json", "checkpoint.pt", "evaluation-3.npz", "timing.json"):
+    for name in ("results.json", "checkpoint.pt", "checkpoint-previous.pt", "evaluation-3.npz", "timing.json"):
         (folder / name).unlink()
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from importlib import import_module
 
 import click
 
-from zf_pyro.errors import InputError, Interrupted, TrainingError
+from zf_pyro.errors import InputError, Interrupted, MachineError, TrainingError, signal_of
+from zf_pyro.signals import handled, obey
 
 COMMANDS = {
     "train": ("zf_pyro.commands:train", "Train a model, test it, and write the folder of the run."),
@@ -50,25 +52,27 @@ class Commands(click.Group):
 
 
 def exit_with(command: click.Command) -> None:
-    """Run a command and end the process: 0, 2 for a mistake of the user's, 1 for a failure, 130 where interrupted.
+    """Run a command and end the process.
 
-    A mistake or a failure prints one line on standard error.
+    The status is 0, 2 for a mistake of the user's, 1 for a failure, 130 after Ctrl-C and 143 after SIGTERM. A mistake
+    or a failure prints one line on standard error.
     """
     try:
-        command.main(standalone_mode=False)
+        with handled(obey, signal.SIGTERM):
+            command.main(standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         sys.exit(2)
     except (InputError, TrainingError, click.ClickException) as error:
         message = error.format_message() if isinstance(error, click.ClickException) else str(error)
         click.echo(f"error: {' '.join(message.split())}", err=True)
-        sys.exit(1 if isinstance(error, TrainingError) else 2)
+        sys.exit(1 if isinstance(error, MachineError | TrainingError) else 2)
     except Interrupted as stop:
         click.echo(str(stop), err=True)
-        sys.exit(130)
-    except (KeyboardInterrupt, click.Abort):
+        sys.exit(128 + stop.number)
+    except (KeyboardInterrupt, click.Abort) as stop:  # click makes the second of the first
         click.echo("interrupted", err=True)
-        sys.exit(130)
+        sys.exit(128 + signal_of(stop.__cause__ if isinstance(stop, click.Abort) else stop))
 
 
 @click.group(cls=Commands)

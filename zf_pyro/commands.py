@@ -18,7 +18,7 @@ from click.core import ParameterSource
 from zf_pyro import runs
 from zf_pyro.data.datasets import DATASETS, require_source
 from zf_pyro.data.speech import SpeechSettings, described, is_prepared, prepare_audio
-from zf_pyro.errors import InputError, Interrupted
+from zf_pyro.errors import InputError, Interrupted, signal_of
 from zf_pyro.experiment import (
     choose_device,
     evaluate_run,
@@ -224,9 +224,10 @@ def carry_out(folder: Path, work: Callable[[], dict[str, Any]]) -> None:
     try:
         tell(work())
     except (Interrupted, KeyboardInterrupt) as stop:
-        if not (folder / runs.CHECKPOINT).is_file():
-            raise Interrupted("interrupted before anything was saved; start again") from stop
-        raise Interrupted(f"interrupted and saved; go on with: python run.py --resume {folder}") from stop
+        message = f"interrupted and saved; go on with: python run.py --resume {folder}"
+        if not (folder / runs.CONFIG).is_file():
+            message = "interrupted before anything was saved; start again"
+        raise Interrupted(message, signal_of(stop)) from stop
     click.echo(f"Written: {folder}")
 
 

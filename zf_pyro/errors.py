@@ -1,8 +1,9 @@
-"""What ends a command: a mistake of its user's, a training that cannot go on, a request to stop."""
+"""What ends a command: a mistake of its user's, a fault of the machine, a training that cannot go on, a signal."""
 
 from __future__ import annotations
 
 import difflib
+import signal
 from collections.abc import Iterable
 
 
@@ -14,12 +15,38 @@ class InputError(ValueError):
     """
 
 
+class MachineError(InputError):
+    """What was asked for is right, and the machine failed: a full disk, no memory, a process that was killed.
+
+    The command line ends with exit status 1.
+    """
+
+
 class TrainingError(RuntimeError):
     """Training cannot go on."""
 
 
 class Interrupted(Exception):
-    """Training was asked to stop, and its state is saved."""
+    """Work was asked to stop, and what there is of it is saved.
+
+    Attributes:
+        number: of the signal that asked; the exit status is 128 more.
+    """
+
+    def __init__(self, message: str = "", number: int = signal.SIGINT) -> None:
+        super().__init__(message)
+        self.number = number
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends a command where Ctrl-C would."""
+
+
+def signal_of(stop: BaseException | None) -> int:
+    """The signal behind an `Interrupted` or a `KeyboardInterrupt`."""
+    if isinstance(stop, Interrupted):
+        return stop.number
+    return signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT
 
 
 def check(holds: bool, message: str) -> None:

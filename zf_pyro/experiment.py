@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,26 +10,29 @@ from typing import Any
 import pyro
 import torch
 
-from zf_pyro import runs
+from zf_pyro import checkpoints, runs
 from zf_pyro.analysis import write_samples
 from zf_pyro.build import build
 from zf_pyro.config import Config
 from zf_pyro.data.corpus import Corpus
 from zf_pyro.data.datasets import open_data
 from zf_pyro.data.text import TextCorpus
-from zf_pyro.errors import InputError, Interrupted
+from zf_pyro.errors import InputError
 from zf_pyro.evaluation import evaluate
+from zf_pyro.faults import enough_memory, faults_of_training
 from zf_pyro.figures import measure
 from zf_pyro.files import explained, require_writable, write_text
 from zf_pyro.filtering import require_guide
-from zf_pyro.metrics import Metrics, check_metrics, read_metrics, to_json
+from zf_pyro.fitting import fit, go_back
+from zf_pyro.locks import locked
+from zf_pyro.metrics import read_metrics, to_json
 from zf_pyro.paths import Form
 from zf_pyro.plots import plot_curves
-from zf_pyro.progress import RunningMeans, deferred_signals, progress
 from zf_pyro.scores import scores_file, write_scores
 from zf_pyro.timing import write_timing
-from zf_pyro.training import Record, Trainer
+from zf_pyro.training import Trainer
 from zf_pyro.trial import try_out
+from zf_pyro.versions import other_versions
 
 
 def choose_device(name: str) -> str:
@@ -98,9 +100,15 @@ def prepare(config: Config, corpus: Corpus) -> Trainer:
 
 
 def start(config: Config, corpus: Corpus, trainer: Trainer, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
-    """Train from the beginning in a new folder, and test; returns the results."""
-    runs.write_settings(folder, config, corpus)
-    return complete(config, corpus, trainer, folder, 0, say)
+    """Train from the beginning in a folder, whose old run goes, and test; returns the results.
+
+    Raises:
+        InputError: another process trains there, or the folder cannot be written.
+    """
+    with locked(folder):
+        runs.clear(folder)
+        runs.write_settings(folder, config, corpus)
+        return complete(config, corpus, trainer, folder, 0, say)
 
 
 def resume(folder: Path, say: Callable[[str], None], corpus: Corpus | None = None) -> dict[str, Any]:
@@ -112,37 +120,50 @@ def resume(folder: Path, say: Callable[[str], None], corpus: Corpus | None = Non
         corpus: the run's data, where it is open already.
 
     Raises:
-        InputError: the folder is no run, a finished one, or a damaged one, or its data is gone or other data.
+        InputError: the folder is no run, a finished one, a damaged one, or one that another process trains, or its
+            data is gone or other data.
     """
-    config = runs.read_settings(folder).config
-    if (folder / runs.RESULTS).is_file():
-        raise InputError(f"{folder} is finished: its results are in {runs.RESULTS}")
-    state = runs.read_checkpoint(folder)
-    choose_device(config.device)
-    corpus = matching_corpus(config, folder, say) if corpus is None else require_match(corpus, folder)
-    say(f"Going on with {folder}: {config.dataset}, preset {config.preset}, device {config.device}; {corpus.source}")
-    trainer = prepare(config, corpus)
-    with runs.readable_checkpoint(folder):
-        trainer.load_state(state["trainer"])
-        metrics_size = int(state["metrics_size"])
-        trainer.durations = state["durations"].tolist() if "durations" in state else []
-    if trainer.step > trainer.total_steps:
-        limit = f"{runs.CONFIG} allows {trainer.total_steps}"
-        raise InputError(f"{folder} has done {trainer.step} updates already, and its {limit}")
-    check_metrics(folder, metrics_size)
-    return complete(config, corpus, trainer, folder, metrics_size, say)
+    config = runs.read_run(folder)
+    with locked(folder):
+        if (folder / runs.RESULTS).is_file():
+            raise InputError(f"{folder} is finished: its results are in {runs.RESULTS}")
+        runs.clear(folder, ["*.tmp"])
+        state = None
+        if not runs.is_untouched(folder):
+            runs.read_settings(folder)
+            state = checkpoints.recover(folder, say)
+            checkpoints.require_resumable(folder / checkpoints.CHECKPOINT, state, config)
+        choose_device(config.device)
+        corpus = matching_corpus(config, folder, say) if corpus is None else require_match(corpus, folder)
+        say(
+            f"Going on with {folder}: {config.dataset}, preset {config.preset}, device {config.device}; {corpus.source}"
+        )
+        if others := other_versions(runs.read_versions(folder)):
+            say(f"warning: begun with {others}; the numbers may not be those of a run without a stop")
+        trainer = prepare(config, corpus)
+        if state is None:
+            runs.write_settings(folder, config, corpus)
+            return complete(config, corpus, trainer, folder, 0, say)
+        return complete(config, corpus, trainer, folder, go_back(trainer, state, folder), say)
 
 
 def complete(
     config: Config, corpus: Corpus, trainer: Trainer, folder: Path, metrics_size: int, say: Callable[[str], None]
 ) -> dict[str, Any]:
     """Train to the end, test the best parameters, and write the results."""
-    with living_workers(folder):
-        fit(trainer, folder, metrics_size)
+    with faults_of_training(folder, config):
+        fit(trainer, config, folder, metrics_size)
+        return finish(config, corpus, trainer, folder, say)
+
+
+def finish(
+    config: Config, corpus: Corpus, trainer: Trainer, folder: Path, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Test the best parameters of a training, and write the results."""
     if trainer.skipped:
         say(f"Left out {trainer.skipped} updates whose loss or gradient was not finite")
     if trainer.best is None:
-        raise InputError(f"{folder / runs.CHECKPOINT} is at the end of training and holds no best parameters")
+        raise InputError(f"{folder / checkpoints.CHECKPOINT} is at the end of training and holds no best parameters")
     trainer.model.load_state_dict(trainer.best.model)
     trainer.guide.load_state_dict(trainer.best.guide)
     say(f"Testing the parameters of step {trainer.best.step:,}")
@@ -157,73 +178,6 @@ def complete(
     write_timing(folder, trainer.durations, config.device)
     write_outcome(trainer, config, corpus, folder, results)
     return results
-
-
-def fit(trainer: Trainer, folder: Path, metrics_size: int) -> None:
-    """Train with a progress bar, metrics and checkpoints.
-
-    Raises:
-        Interrupted: by Ctrl-C or a request to terminate, after the step in hand was finished and saved.
-    """
-    metrics = Metrics(folder, metrics_size)
-    bar = progress(total=trainer.total_steps, initial=trainer.step, desc="Training", unit="step", bar_format=BAR)
-    means = RunningMeans(SHOWN.values())
-
-    def save() -> None:
-        durations = torch.tensor(trainer.durations, dtype=torch.float32)
-        state = {"trainer": trainer.state(), "metrics_size": metrics.size(), "durations": durations}
-        runs.write_checkpoint(folder, state)
-
-    def on_validation(record: Record) -> None:
-        metrics.write(record)
-        save()
-
-    with deferred_signals() as asked, bar:
-
-        def on_step(record: Record) -> bool:
-            metrics.write(record)
-            means.add(record, record["length"])
-            shown = {label: f"{means[name]:.4g}" for label, name in SHOWN.items() if name in record}
-            bar.set_postfix(shown, refresh=False)
-            bar.update()
-            return bool(asked)
-
-        try:
-            finished = trainer.fit(on_step, on_validation)
-            if not finished:
-                save()
-        except InputError:  # the data cannot be read any more
-            if not trainer.validation_due():  # else a validation was saved, or is missing and has to come first
-                save()
-            raise
-        finally:
-            metrics.close()
-    if not finished:
-        raise Interrupted
-
-
-@contextmanager
-def living_workers(folder: Path) -> Iterator[None]:
-    """Whatever is going on inside when PyTorch notices that a reading process was killed, it is said in one line.
-
-    Raises:
-        InputError: one was.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        if not str(error).startswith("DataLoader worker"):
-            raise
-        reason = str(error).split(". ")[0].rstrip(".")
-        raise InputError(
-            f"{reason}; is there memory enough? Set num_workers = 0 in {folder / runs.CONFIG} and go on by --resume"
-        ) from error
-
-
-SHOWN = {"ELBO": "elbo", "KL": "kl", "aux": "auxiliary"}
-"""What the progress bar shows, nats per step over the latest updates, by its name in a record."""
-
-BAR = "{desc} {percentage:3.0f}% {n_fmt}/{total_fmt} [{remaining} left, {rate_fmt}{postfix} nats/step]"
 
 
 def evaluate_run(
@@ -257,7 +211,8 @@ def evaluate_run(
     corpus = corpus_at(config, folder, data, say)
     output = folder / evaluation_file(config.evaluation.num_particles)
     require_writable(folder)
-    test = evaluate(run.model, run.guide, config, corpus)
+    with enough_memory(config.device, "free some of it, or take --device cpu"):
+        test = evaluate(run.model, run.guide, config, corpus)
     results = {**identity(config, corpus), "test": test.figures}
     write_scores(output.with_suffix(".npz"), test.scores)
     with explained(f"cannot write {output}"):

@@ -109,7 +109,11 @@ def by_name(config: Config) -> dict[str, Any]:
 
 def differences(one: Config, other: Config) -> dict[str, tuple[Any, Any]]:
     """The fields in which two configurations differ, with both values; None where one of them has no such field."""
-    left, right = by_name(one), by_name(other)
+    return unequal(by_name(one), by_name(other))
+
+
+def unequal(left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """The names whose values differ, with both values; None where one of the two has no such name."""
     pairs = {name: (left.get(name), right.get(name)) for name in {**left, **right}}
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import tempfile
@@ -11,16 +12,23 @@ from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
 
-from zf_pyro.errors import InputError
+from zf_pyro.errors import InputError, MachineError
+
+FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+"""Of the machine: a disk that is full or broken, a file of the greatest size allowed."""
 
 
 @contextmanager
 def explained(what: str) -> Iterator[None]:
-    """Turn an error of the file system into an `InputError` of one line that begins with `what`."""
+    """Turn an error of the file system into an `InputError` of one line that begins with `what`.
+
+    It is a `MachineError` where the disk is full or broken.
+    """
     try:
         yield
     except OSError as error:
-        raise InputError(f"{what}: {error.strerror or error}") from error
+        kind = MachineError if error.errno in FAULTS else InputError
+        raise kind(f"{what}: {error.strerror or error}") from error
 
 
 def require_writable(folder: Path) -> None:
@@ -63,17 +71,35 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file beside `path`, flush it to disk, and put it in place of `path` in one move."""
+def write_atomically(path: Path, write: Callable[[BinaryIO], object], former: Path | None = None) -> None:
+    """Write a file beside `path`, flush it to disk, and put it in place of `path` in one move.
+
+    Args:
+        path: of the file.
+        write: is called with the file to write into.
+        former: where to keep what was at `path`; without it that is gone.
+    """
     temporary = path.with_name(f"{path.name}.{uuid4().hex}.tmp")
     try:
         with temporary.open("wb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
+        if former is not None and path.exists():
+            path.replace(former)
         temporary.replace(path)
+        flush_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def flush_folder(folder: Path) -> None:
+    """Flush the names in a folder to disk: a file that was moved is otherwise not there after a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

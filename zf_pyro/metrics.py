@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -50,14 +51,16 @@ class Metrics:
             self.file.write(to_json(record).encode() + b"\n")
 
     def size(self) -> int:
-        """Bytes so far, all of them with the operating system."""
+        """Bytes so far, all of them on the disk: a checkpoint that counts on them must not outlive them."""
         with explained("cannot write the metrics"):
             self.file.flush()
+            os.fsync(self.file.fileno())
         return self.file.tell()
 
     def close(self) -> None:
         """Flush and close."""
-        self.file.close()
+        with explained("cannot write the metrics"):
+            self.file.close()
 
 
 def check_metrics(folder: Path, size: int) -> None:

@@ -1,13 +1,10 @@
-"""What a person at the terminal sees and may do while a run is at work."""
+"""What a person at the terminal sees while a run is at work."""
 
 from __future__ import annotations
 
 import math
-import signal
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tqdm import tqdm
@@ -39,35 +36,3 @@ class RunningMeans:
         """The mean of one metric, nats per step."""
         total, steps = self.sums[name]
         return total / steps if steps else 0.0
-
-
-@contextmanager
-def deferred_signals() -> Iterator[list[int]]:
-    """Collect Ctrl-C and SIGTERM in a list instead of obeying them; a second one is obeyed."""
-    asked: list[int] = []
-
-    def remember(number: int, frame: FrameType | None) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(number)
-
-    previous = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def terminable() -> Iterator[None]:
-    """Inside, SIGTERM interrupts as Ctrl-C does."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    previous = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)

@@ -4,7 +4,8 @@ config.toml       every field, with the versions that made the run
 observation.json  what stands at a step of the data
 vocabulary.txt    a word a line, where the data is text
 metrics.jsonl     a line an update, a line a validation
-checkpoint.pt     the state of training, the best parameters included
+checkpoint.pt     the state of training, the best parameters included; checkpoint-previous.pt is the one before
+run.lock          nothing; locked by the process that trains
 results.json      the test of the best parameters; its presence means that the run is finished
 evaluation-K.npz  the scores of its single sequences, by K particles
 timing.json       seconds an update
@@ -23,39 +24,51 @@ from __future__ import annotations
 
 import json
 import os
-import platform
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import tomli_w
-import torch
 
 from zf_pyro.build import build
+from zf_pyro.checkpoints import (
+    CHECKPOINT,
+    DAMAGED,
+    PREVIOUS,
+    newest,
+    read_checkpoint,
+    readable_checkpoint,
+    require_fitting,
+)
 from zf_pyro.config import Config
 from zf_pyro.data.corpus import Corpus, Observation
 from zf_pyro.data.text import TextCorpus, Vocabulary
 from zf_pyro.errors import InputError
 from zf_pyro.fields import read_table, to_table
-from zf_pyro.files import explained, write_atomically, write_text
+from zf_pyro.files import explained, write_text
 from zf_pyro.guides import Guide
+from zf_pyro.locks import LOCK
 from zf_pyro.metrics import METRICS, to_json
 from zf_pyro.model import StochasticRNN
 from zf_pyro.presets import read_config
 from zf_pyro.timing import TIMING
+from zf_pyro.versions import versions
 
-CONFIG, VOCABULARY, CHECKPOINT = "config.toml", "vocabulary.txt", "checkpoint.pt"
+CONFIG, VOCABULARY = "config.toml", "vocabulary.txt"
 OBSERVATION, RESULTS, CURVES = "observation.json", "results.json", "curves.png"
 SAMPLES = ("samples.txt", "samples.npz", "samples.png", "samples.wav", "samples.mid")
 """The first is of text, the second and third are of other data, the fourth of sound, the last of music."""
-FILES = (RESULTS, CONFIG, OBSERVATION, VOCABULARY, METRICS, CHECKPOINT, TIMING, *SAMPLES, CURVES)
+MADE = (OBSERVATION, VOCABULARY, METRICS, CHECKPOINT, PREVIOUS, TIMING, *SAMPLES, CURVES)
+FILES = (RESULTS, *MADE, CONFIG, LOCK)
 LATENTS, LATENTS_PICTURE, REPORT = "latents.json", "latents.png", "report.html"
-PATTERNS = (*FILES, LATENTS, LATENTS_PICTURE, REPORT, "evaluation-*.json", "evaluation-*.npz", "*.tmp")
+MORE = (DAMAGED, LATENTS, LATENTS_PICTURE, REPORT, "evaluation-*.json", "evaluation-*.npz", "*.tmp")
+CLEARED = (RESULTS, *MADE, *MORE, CONFIG)
+"""What goes when a run is overwritten, in this order: neither an unfinished run nor what is no run looks finished."""
+PATTERNS = (*CLEARED, LOCK)
 """All that a run's folder may hold."""
+LEFT = (LOCK, f"{CONFIG}.*.tmp")
+"""What a run may leave that was killed before it was one."""
 
 
 class Settings(NamedTuple):
@@ -93,12 +106,29 @@ def load(path: str | Path) -> LoadedRun:
     folder = Path(path)
     settings = read_settings(folder)
     state = read_checkpoint(folder)
-    with readable_checkpoint(folder):
+    path = newest(folder) or folder / CHECKPOINT
+    require_fitting(path, state, settings.config)
+    with readable_checkpoint(path):
         best = state["trainer"]["best"] or state["trainer"]
         model, guide = build(settings.config.model, settings.observation)
         model.load_state_dict(best["model"])
         guide.load_state_dict(best["guide"])
     return LoadedRun(model.eval(), guide.eval(), *settings)
+
+
+def read_run(folder: Path) -> Config:
+    """The configuration of a run.
+
+    Raises:
+        InputError: the folder is no run, or its config.toml is damaged.
+    """
+    with explained(f"{folder} is no run"):
+        folder.stat()
+        if not folder.is_dir():
+            raise InputError(f"{folder} is no run: it is a file, and a run is a folder")
+        if not (folder / CONFIG).is_file():
+            raise InputError(f"{folder} is no run: it holds no {CONFIG}")
+    return read_config(folder / CONFIG)
 
 
 def read_settings(folder: Path) -> Settings:
@@ -107,13 +137,7 @@ def read_settings(folder: Path) -> Settings:
     Raises:
         InputError: the folder is no run, or one of its files is damaged.
     """
-    with explained(f"{folder} is no run"):
-        folder.stat()
-        if not folder.is_dir():
-            raise InputError(f"{folder} is no run: it is a file, and a run is a folder")
-        if not (folder / CONFIG).is_file():
-            raise InputError(f"{folder} is no run: it holds no {CONFIG}")
-    config, observation = read_config(folder / CONFIG), read_observation(folder / OBSERVATION)
+    config, observation = read_run(folder), read_observation(folder / OBSERVATION)
     words = Vocabulary.load(folder / VOCABULARY) if observation.law == "categorical" else None
     if words is not None and len(words) != observation.size:
         raise InputError(
@@ -145,7 +169,7 @@ def create_folder(config: Config, output: Path | None, *, force: bool) -> Path:
 
     Args:
         config: names the folder where `output` does not: ``runs/DATASET-PRESET-SEED-NUMBER``, the first free number.
-        output: the folder to use: a new one, an empty one, or with `force` one that holds a run, whose files go.
+        output: the folder to use: a new one, an empty one, or with `force` one that holds a run.
         force: whether a run in `output` may be overwritten.
 
     Raises:
@@ -154,21 +178,30 @@ def create_folder(config: Config, output: Path | None, *, force: bool) -> Path:
     if output is None:
         return numbered_folder(Path("runs"), f"{config.dataset}-{config.preset}-{config.seed}")
     check_output(output, force=force)
-    return clear(output)
+    return make_folder(output)
 
 
-def clear(folder: Path) -> Path:
-    """The folder of a run, made where there is none, and without anything of a run in it.
+def make_folder(folder: Path) -> Path:
+    """The folder itself, made where there is none.
 
     Raises:
-        InputError: it cannot be made or emptied.
+        InputError: it cannot be made.
     """
     with explained(f"cannot make the folder {folder}"):
         folder.mkdir(parents=True, exist_ok=True)
-        for pattern in PATTERNS:
+    return folder
+
+
+def clear(folder: Path, patterns: Sequence[str] = CLEARED) -> None:
+    """Remove what there is of a run in a folder.
+
+    Raises:
+        InputError: it cannot be removed.
+    """
+    with explained(f"cannot empty the folder {folder}"):
+        for pattern in patterns:
             for path in folder.glob(pattern):
                 path.unlink()
-    return folder
 
 
 def check_output(output: Path, *, force: bool) -> None:
@@ -182,7 +215,7 @@ def check_output(output: Path, *, force: bool) -> None:
             return
         if not output.is_dir():
             raise InputError(f"{output} is a file; --output names a folder")
-        if not any(output.iterdir()):
+        if all(any(path.match(pattern) for pattern in LEFT) for path in output.iterdir()):
             return
         if not is_run(output):
             raise InputError(f"{output} is not empty and is no run; choose another --output")
@@ -216,72 +249,28 @@ def numbered_folder(root: Path, stem: str) -> Path:
 
 
 def write_settings(folder: Path, config: Config, corpus: Corpus) -> None:
-    """Write what the rest of a run depends on; config.toml last, since it is what makes a folder a run."""
+    """Write what the rest of a run depends on; config.toml first: the others can be made again from it."""
     with explained(f"cannot write into {folder}"):
+        made_with = {**versions(), "data": corpus.fingerprint}
+        write_text(folder / CONFIG, tomli_w.dumps({**to_table(config), "versions": made_with}))
         if isinstance(corpus, TextCorpus):
             corpus.vocabulary.save(folder / VOCABULARY)
         write_text(folder / OBSERVATION, to_json(asdict(corpus.observation), indent=2) + "\n")
-        made_with = {**versions(), "data": corpus.fingerprint}
-        write_text(folder / CONFIG, tomli_w.dumps({**to_table(config), "versions": made_with}))
+
+
+def is_untouched(folder: Path) -> bool:
+    """Whether a run was stopped before its first checkpoint, which is that of step 0."""
+    with explained(f"cannot read {folder}"):
+        metrics = folder / METRICS
+        return newest(folder) is None and not (metrics.is_file() and metrics.stat().st_size)
 
 
 def read_fingerprint(folder: Path) -> str:
     """The hash of the data that a run was trained on."""
+    return str(read_versions(folder).get("data", ""))
+
+
+def read_versions(folder: Path) -> dict[str, Any]:
+    """What a run was begun with; empty where its config.toml does not say."""
     made_with = read_table(folder / CONFIG).get("versions")
-    return str(made_with.get("data", "")) if isinstance(made_with, dict) else ""
-
-
-def versions() -> dict[str, str]:
-    """What a run was made with: packages, and the commit where the package is in its own checkout.
-
-    The commit is empty elsewhere, and ends in "+changes" where the checkout differed from it.
-    """
-    packages = ("zf_pyro", "torch", "pyro-ppl", "numpy", "nltk", "sentencex")
-    commit = ""
-    if (Path(__file__).parents[1] / ".git").exists():
-        commit = git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "-uno") else "")
-    return {**{name: version(name) for name in packages}, "python": platform.python_version(), "git_commit": commit}
-
-
-def git(*arguments: str) -> str:
-    """What git prints about the package's checkout; nothing where git fails."""
-    command = ["git", "-C", str(Path(__file__).parent), *arguments]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=False).stdout.strip()
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-
-
-def write_checkpoint(folder: Path, state: dict[str, Any]) -> None:
-    """Save a state of training in place of the one before.
-
-    Raises:
-        InputError: the folder cannot be written; the state before is still there.
-    """
-    with explained(f"cannot save {folder / CHECKPOINT}"):
-        write_atomically(folder / CHECKPOINT, lambda file: torch.save(state, file))
-
-
-def read_checkpoint(folder: Path) -> dict[str, Any]:
-    """The state of training of a run, on the CPU.
-
-    Raises:
-        InputError: there is none, or it is damaged.
-    """
-    path = folder / CHECKPOINT
-    if not path.is_file():
-        raise InputError(f"{folder} has no {CHECKPOINT} yet; start the run again")
-    with readable_checkpoint(folder):
-        return torch.load(path, map_location="cpu", weights_only=True)
-
-
-@contextmanager
-def readable_checkpoint(folder: Path) -> Iterator[None]:
-    """Whatever goes wrong inside is the checkpoint's fault, said in one line."""
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise InputError(f"{folder / CHECKPOINT} is damaged or of another version: {reason}") from error
+    return made_with if isinstance(made_with, dict) else {}

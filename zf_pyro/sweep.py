@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from zf_pyro import runs
+from zf_pyro.checkpoints import newest
 from zf_pyro.config import Config
 from zf_pyro.data.corpus import Corpus
 from zf_pyro.errors import InputError, check
@@ -192,4 +193,4 @@ def state_of(member: Member, corpus: Corpus) -> str:
     )
     if (folder / runs.RESULTS).is_file():
         return "finished"
-    return "saved" if (folder / runs.CHECKPOINT).is_file() else "begun"
+    return "begun" if newest(folder) is None else "saved"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -22,12 +22,16 @@ from zf_pyro.errors import TrainingError
 from zf_pyro.guides import Guide
 from zf_pyro.model import StochasticRNN
 from zf_pyro.precision import matmul_precision, products_in
+from zf_pyro.random_states import random_states, set_random_states
 from zf_pyro.schedules import Constant
 from zf_pyro.scopes import local_parameters
 from zf_pyro.segments import in_segments
 
 MAX_SKIPPED = 20
 """Non-finite steps in a row that end a run."""
+
+COUNTERS = ("step", "epoch", "position", "skipped", "skipped_in_a_row", "validated")
+"""The numbers of a `Trainer` that say where it is."""
 
 Record = dict[str, float | int]
 """A line of the metrics: of one update, or of one validation (its names begin with ``valid_``).
@@ -58,7 +62,9 @@ class Trainer:
     Attributes:
         step: batches seen so far, in this run and in those that it resumes.
         skipped: how many of them were left out for a loss or gradient that was not finite.
+        validated: the step of the latest validation, 0 before the first.
         best: the parameters with the greatest validation bound so far, None before the first validation.
+        stopping: called between the batches of a validation, which is left undone where it returns True.
         durations: seconds of each update that `fit` has made, the reading of the batch left out.
     """
 
@@ -76,8 +82,9 @@ class Trainer:
         )
         changing = {name for name, each in config.objective.weights.items() if not isinstance(each, Constant)}
         self.weights_to_record = sorted(changing | {"gamma"})
-        self.step = self.epoch = self.position = self.skipped = self.skipped_in_a_row = 0
+        self.step = self.epoch = self.position = self.skipped = self.skipped_in_a_row = self.validated = 0
         self.best: Best | None = None
+        self.stopping: Callable[[], bool] = lambda: False
         self.durations: list[float] = []
 
     @property
@@ -92,7 +99,9 @@ class Trainer:
         return min(limit, self.options.max_steps) if self.options.max_steps else limit
 
     def fit(self, on_step: Callable[[Record], bool], on_validation: Callable[[Record], None]) -> bool:
-        """Train to the end, or until `on_step` returns True.
+        """Train to the end, or until `on_step` or `stopping` returns True.
+
+        A validation that is due when training stops is the first thing that is done when it goes on.
 
         Args:
             on_step: called with the record of each update.
@@ -104,17 +113,19 @@ class Trainer:
         Raises:
             TrainingError: 20 steps in a row were not finite.
         """
-        with local_parameters():
+        with local_parameters(), suppress(_Stopped):
+            if self.validation_due():
+                on_validation(self.validate())
             for batch in self.remaining_batches():
                 started = perf_counter()
                 record = self.update(batch)
                 self.durations.append(perf_counter() - started)
-                stop = on_step(record)
+                if on_step(record):
+                    return False
                 if self.validation_due():
                     on_validation(self.validate())
-                if stop:
-                    return False
-        return True
+            return True
+        return False
 
     def remaining_batches(self) -> Iterator[SequenceBatch]:
         """The batches from here to the end of training, each counted as seen when it is handed out."""
@@ -131,8 +142,11 @@ class Trainer:
                     return
 
     def validation_due(self) -> bool:
-        """Whether the parameters are to be validated after the current step."""
-        return self.step == self.total_steps or self.step % (self.options.validate_every or self.steps_per_epoch) == 0
+        """Whether the parameters of the current step are still to be validated."""
+        last = self.step == self.total_steps
+        return self.step > self.validated and (
+            last or self.step % (self.options.validate_every or self.steps_per_epoch) == 0
+        )
 
     def update(self, batch: SequenceBatch) -> Record:
         """One step of the optimiser, or none where loss or gradient is not finite; returns nats per sequence."""
@@ -195,6 +209,7 @@ class Trainer:
     def validate(self) -> Record:
         """Score the validation split, keep the best parameters, and halve the learning rate where it got worse."""
         bound = self.bound_of_validation()
+        self.validated = self.step
         if self.best is None or math.isnan(self.best.iw_bound) or bound.iw_bound > self.best.iw_bound:
             self.best = Best(self.step, bound.iw_bound, copy_state(self.model), copy_state(self.guide))
         self.halving.step(bound.iw_bound)
@@ -211,7 +226,7 @@ class Trainer:
     def bound_of_validation(self) -> Bound:
         """The bounds on the validation split, or on its seeded subset."""
         chosen = subset(len(self.valid.lengths), self.options.validation_sequences, self.split_seed)
-        batches = ordered_batches(self.valid, chosen, self.options.batch_size)
+        batches = _until(self.stopping, ordered_batches(self.valid, chosen, self.options.batch_size))
         return estimate_bound(
             self.model,
             self.guide,
@@ -223,28 +238,38 @@ class Trainer:
 
     def state(self) -> dict[str, Any]:
         """All that training needs to go on as if it had not stopped: tensors, numbers and strings."""
-        cuda = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
         return {
-            "counters": [self.step, self.epoch, self.position, self.skipped, self.skipped_in_a_row],
+            "counters": [getattr(self, name) for name in COUNTERS],
             "model": self.model.state_dict(),
             "guide": self.guide.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "halving": self.halving.state_dict(),
             "best": None if self.best is None else self.best._asdict(),
-            "random": {"cpu": torch.get_rng_state(), "cuda": cuda},
+            "random": random_states(self.device),
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go back to what `state` returned."""
-        self.step, self.epoch, self.position, self.skipped, self.skipped_in_a_row = state["counters"]
+        for name, count in zip(COUNTERS, state["counters"], strict=True):
+            setattr(self, name, count)
         self.model.load_state_dict(state["model"])
         self.guide.load_state_dict(state["guide"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.halving.load_state_dict(state["halving"])
         self.best = None if state["best"] is None else Best(**state["best"])
-        torch.set_rng_state(state["random"]["cpu"])
-        if self.device.type == "cuda" and state["random"]["cuda"] is not None:
-            torch.cuda.set_rng_state(state["random"]["cuda"], self.device)
+        set_random_states(state["random"], self.device)
+
+
+class _Stopped(Exception):
+    """A validation was left undone."""
+
+
+def _until(stopping: Callable[[], bool], batches: Iterator[SequenceBatch]) -> Iterator[SequenceBatch]:
+    """The batches, until `stopping` returns True."""
+    for batch in batches:
+        if stopping():
+            raise _Stopped
+        yield batch
 
 
 @contextmanager

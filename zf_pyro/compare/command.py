@@ -13,11 +13,10 @@ from zf_pyro.compare.report import report_folder, told, write_report
 from zf_pyro.compare.rows import Row, grouped
 from zf_pyro.compare.tested import all_tested, read_finished
 from zf_pyro.compare.training import rows_of_sweep, sweep_folder, train_all
-from zf_pyro.errors import Interrupted, TrainingError, check
+from zf_pyro.errors import Interrupted, TrainingError, check, signal_of
 from zf_pyro.experiment import choose_device
 from zf_pyro.files import explained, require_writable
 from zf_pyro.options import FOLDER, count_or_all
-from zf_pyro.progress import terminable
 from zf_pyro.scopes import prepare_torch
 from zf_pyro.sweep import check_all, open_all, read_sweep
 
@@ -51,7 +50,7 @@ def compare(
         failures = 0
     else:
         folder = output or sweep_folder(sweep)
-        with goes_on(sweep, output), terminable():
+        with goes_on(sweep, output):
             rows, failures = of_sweep(sweep, folder, options)
     for line in told(rows):
         click.echo(line)
@@ -94,4 +93,5 @@ def goes_on(sweep: Path, output: Path | None) -> Iterator[None]:
     except (Interrupted, KeyboardInterrupt) as stop:
         command = f"zf-pyro compare --sweep {shlex.quote(str(sweep))}"
         command += f" --output {shlex.quote(str(output))}" if output else ""
-        raise Interrupted(f"interrupted; what is done is saved; go on with the same command: {command}") from stop
+        message = f"interrupted; what is done is saved; go on with the same command: {command}"
+        raise Interrupted(message, signal_of(stop)) from stop

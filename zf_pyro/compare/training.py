@@ -32,7 +32,7 @@ def train_all(pairs: Sequence[tuple[Member, Corpus]], say: Say) -> list[Member]:
                 resume(member.folder, say, corpus)
             elif state != "finished":
                 trainer = prepare(member.config, corpus)
-                start(member.config, corpus, trainer, runs.clear(member.folder), say)
+                start(member.config, corpus, trainer, runs.make_folder(member.folder), say)
         except TrainingError as error:
             say(f"failed: {member.title}: {error}")
             failed.append(member)

@@ -10,7 +10,7 @@ import click
 
 from zf_pyro import runs
 from zf_pyro.data.corpus import Corpus
-from zf_pyro.errors import InputError, Interrupted, check
+from zf_pyro.errors import InputError, Interrupted, check, signal_of
 from zf_pyro.files import explained, require_free, require_writable, write_text
 from zf_pyro.options import FOLDER
 from zf_pyro.report.contents import of_one, of_several
@@ -18,6 +18,7 @@ from zf_pyro.report.material import Material, gather
 from zf_pyro.report.page import page_of
 from zf_pyro.report.results import lead, titles
 from zf_pyro.scopes import prepare_torch
+from zf_pyro.versions import versions
 
 
 @click.command()
@@ -85,7 +86,7 @@ def write_page(materials: Sequence[Material], path: Path) -> None:
         names = titles(list(materials))
         said = [f"{name}: {lead(material)[0]}" for name, material in zip(names, materials, strict=True)]
         sections = of_several(materials)
-    made = f"Made by zf_pyro {runs.versions()['zf_pyro']}: zf-pyro report"
+    made = f"Made by zf_pyro {versions()['zf_pyro']}: zf-pyro report"
     page = page_of(title, said, sections, made)
     with explained(f"cannot write {path}"):
         write_text(path, page)
@@ -95,7 +96,7 @@ def report_run(folder: Path, corpus: Corpus | None, say: Callable[[str], None]) 
     """Write the page of a run that was just finished; where that fails, say so: the run is whole without it.
 
     Raises:
-        Interrupted: by Ctrl-C.
+        Interrupted: by Ctrl-C or SIGTERM.
     """
     try:
         write_page([gather(folder, say, corpus=corpus)], folder / runs.REPORT)
@@ -104,6 +105,7 @@ def report_run(folder: Path, corpus: Corpus | None, say: Callable[[str], None]) 
         kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
         say(f"No report: {kind}{reason}. The run is finished; try again by zf-pyro report {folder}")
     except KeyboardInterrupt as stop:
-        raise Interrupted(f"interrupted; the run is finished; its report by: zf-pyro report {folder}") from stop
+        message = f"interrupted; the run is finished; its report by: zf-pyro report {folder}"
+        raise Interrupted(message, signal_of(stop)) from stop
     else:
         say(f"Report: {folder / runs.REPORT}")
