@@ -262,7 +262,7 @@ def test_an_interrupted_report_leaves_the_run_finished(run_py, reviews, tmp_path
 
 def test_a_resumed_run_takes_no_report_as_its_only_option(finished, run_py):
     assert "is finished" in run_py("--resume", finished)[2]
-    assert "takes no other option but --no-report" in run_py("--resume", finished, "--seed", 1)[2]
+    assert "takes no other option but --trust and --no-report" in run_py("--resume", finished, "--seed", 1)[2]
 
 
 def test_a_run_that_is_overwritten_loses_its_report(page_of_run, finished, reviews, run_py):

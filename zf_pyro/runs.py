@@ -43,6 +43,7 @@ from zf_pyro.errors import InputError
 from zf_pyro.fields import read_table, to_table
 from zf_pyro.files import explained, write_atomically, write_text
 from zf_pyro.guides import Guide
+from zf_pyro.imported import require_trust
 from zf_pyro.metrics import METRICS, to_json
 from zf_pyro.model import StochasticRNN
 from zf_pyro.presets import read_config
@@ -84,14 +85,20 @@ class LoadedRun(NamedTuple):
     vocabulary: Vocabulary | None
 
 
-def load(path: str | Path) -> LoadedRun:
+def load(path: str | Path, *, trust: bool = False) -> LoadedRun:
     """Read a run's folder back into Python.
 
+    Args:
+        path: the folder.
+        trust: import the code that its config.toml names, where it does: parts of a user's own, which may do anything.
+
     Raises:
-        InputError: the folder is no run, has no checkpoint yet, or holds a damaged one.
+        InputError: the folder is no run, has no checkpoint yet, holds a damaged one, or names code that is not to be
+            imported.
     """
     folder = Path(path)
     settings = read_settings(folder)
+    require_trust(settings.config.model.own_parts, folder / CONFIG, trust=trust)
     state = read_checkpoint(folder)
     with readable_checkpoint(folder):
         best = state["trainer"]["best"] or state["trainer"]

@@ -180,7 +180,12 @@ def particles(table: dict[str, Any]) -> int:
 
 
 def gather(
-    folder: Path, say: Callable[[str], None], data: Path | None = None, corpus: Corpus | None = None
+    folder: Path,
+    say: Callable[[str], None],
+    data: Path | None = None,
+    corpus: Corpus | None = None,
+    *,
+    trust: bool = False,
 ) -> Material:
     """What a finished run is reported from.
 
@@ -189,11 +194,13 @@ def gather(
         say: is told what a user should know.
         data: where its data is now, if not where it was; it has to be there.
         corpus: the run's data, where it is open already.
+        trust: import the code that its config.toml names.
 
     Raises:
-        InputError: the folder is no finished run or is damaged, or `data` is not its data.
+        InputError: the folder is no finished run or is damaged, `data` is not its data, or the run names code that is
+            not to be imported.
     """
-    finished, run = read_finished(folder), runs.load(folder)
+    finished, run = read_finished(folder), runs.load(folder, trust=trust)
     check(is_whole(finished.results), f"{folder / runs.RESULTS} is damaged: it lacks figures of the test")
     if corpus is not None:
         return Material(finished, run, corpus)
