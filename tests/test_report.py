@@ -23,12 +23,13 @@ from zf_pyro import runs
 from zf_pyro.commands import train
 from zf_pyro.data.corpus import Observation
 from zf_pyro.fields import override
+from zf_pyro.metrics import is_record
 from zf_pyro.options import requested
 from zf_pyro.presets import preset, read_config
 from zf_pyro.report import blocks
 from zf_pyro.report import command as module
 from zf_pyro.report.blocks import Block, Code, Folded, Lines, Note, Picture, Player, Section, Sides, Strip, Table
-from zf_pyro.report.material import Material, is_record
+from zf_pyro.report.material import Material
 from zf_pyro.report.page import page_of, policy
 from zf_pyro.report.results import ELSEWHERE, collapse, listed
 from zf_pyro.report.sequences import MOST_STEPS, image_of, players, shown

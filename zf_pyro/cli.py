@@ -8,6 +8,7 @@ from importlib import import_module
 import click
 
 from zf_pyro.errors import InputError, Interrupted, TrainingError
+from zf_pyro.files import shown
 
 COMMANDS = {
     "train": ("zf_pyro.commands:train", "Train a model, test it, and write the folder of the run."),
@@ -61,7 +62,7 @@ def exit_with(command: click.Command) -> None:
         sys.exit(2)
     except (InputError, TrainingError, click.ClickException) as error:
         message = error.format_message() if isinstance(error, click.ClickException) else str(error)
-        click.echo(f"error: {' '.join(message.split())}", err=True)
+        click.echo(f"error: {shown(' '.join(message.split()))}", err=True)
         sys.exit(1 if isinstance(error, TrainingError) else 2)
     except Interrupted as stop:
         click.echo(str(stop), err=True)

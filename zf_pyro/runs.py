@@ -21,10 +21,10 @@ report.html       all of it as one page for a browser
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import subprocess
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -39,9 +39,9 @@ from zf_pyro.build import build
 from zf_pyro.config import Config
 from zf_pyro.data.corpus import Corpus, Observation
 from zf_pyro.data.text import TextCorpus, Vocabulary
-from zf_pyro.errors import InputError
+from zf_pyro.errors import InputError, check
 from zf_pyro.fields import read_table, to_table
-from zf_pyro.files import explained, write_atomically, write_text
+from zf_pyro.files import explained, from_json, write_atomically, write_text
 from zf_pyro.guides import Guide
 from zf_pyro.imported import require_trust
 from zf_pyro.metrics import METRICS, to_json
@@ -138,7 +138,7 @@ def read_observation(path: Path) -> Observation:
     with explained(f"cannot read {path}"):
         text = path.read_bytes()
     try:
-        table = json.loads(text)
+        table = from_json(text)
         numbers = {name: tuple(table[name]) for name in ("mean", "std", "limits") if name in table}
         observation = Observation(**{**table, **numbers})
         observation.check()
@@ -278,7 +278,9 @@ def read_checkpoint(folder: Path) -> dict[str, Any]:
     path = folder / CHECKPOINT
     if not path.is_file():
         raise InputError(f"{folder} has no {CHECKPOINT} yet; start the run again")
-    with readable_checkpoint(folder):
+    with readable_checkpoint(folder), zipfile.ZipFile(path) as archive:
+        unpacked = sum(member.file_size for member in archive.infolist())
+        check(unpacked <= path.stat().st_size, f"{path} unpacks to {unpacked:,} bytes, and checkpoints are not packed")
         return torch.load(path, map_location="cpu", weights_only=True)
 
 

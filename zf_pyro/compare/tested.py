@@ -5,7 +5,6 @@ What a run's folder holds of such a test is taken; else the run is tested again,
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from zf_pyro.config import Config
 from zf_pyro.data.loader import subset
 from zf_pyro.errors import InputError, check
 from zf_pyro.experiment import evaluate_run, evaluation_file
+from zf_pyro.files import from_json
 from zf_pyro.presets import read_config
 from zf_pyro.scores import Scores, read_scores, scores_file
 from zf_pyro.timing import read_timing
@@ -88,7 +88,7 @@ def read_json(path: Path) -> dict[str, Any]:
         InputError: it cannot be read, or is none.
     """
     try:
-        table = json.loads(path.read_bytes())
+        table = from_json(path.read_bytes())
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read {path}: {error}") from error
     check(isinstance(table, dict) and isinstance(table.get("test"), dict), f"{path} is damaged: it holds no test")
