@@ -4,9 +4,11 @@ import gzip
 import io
 import json
 import lzma
+import re
 import shutil
 import tarfile
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -337,3 +339,14 @@ def test_a_line_of_an_error_moves_no_cursor(zf, finished):
     error = refused(zf("evaluate", finished))
     assert error.removesuffix("\n").isprintable()
     assert "owned" in error
+
+
+def test_every_row_of_the_page_has_its_tests():
+    root = Path(__file__).parent
+    known = {name for file in root.glob("test_*.py") for name in re.findall(r"^def (test_\w+)", file.read_text(), re.M)}
+    rows = re.findall(r"^\| (?!input|-).*", (root.parent / "docs" / "untrusted.md").read_text(), re.M)
+    assert len(rows) > 10
+    for row in rows:
+        named = re.findall(r"`(test_\w+)`", row.split("|")[-2])
+        assert named, row
+        assert set(named) <= known, row
