@@ -19,6 +19,7 @@ from zf_pyro.data import reading
 from zf_pyro.data.speech.shards import as_shard
 from zf_pyro.errors import InputError
 from zf_pyro.metrics import read_metrics
+from zf_pyro.runs import read_observation
 
 
 class Trap:
@@ -322,6 +323,33 @@ def test_nested_files_that_a_report_does_without(name, finished, zf):
     (finished / name).write_text("[" * 50_000)
     status, _, error = zf("report", finished)
     assert status == 0, error
+
+
+ODD_FIELDS = {
+    "a formula": {"step": r"$\frac$"},
+    "markup": {"sequence": "<script>"},
+    "no text": {"step": 3},
+    "two lines": {"step": "frame\n"},
+    "a large size": {"size": 10**400},
+    "endless samples": {"sample_steps": 10**12},
+    "true": {"rate": True},
+    "beyond a float": {"mean": [10**400]},
+    "infinite": {"std": [float("inf")]},
+    "a large range": {"limits": [0, 10**400]},
+    "a list for a law": {"law": [[]]},
+    "an unknown field": {"__class__": "x"},
+}
+
+
+@pytest.mark.parametrize("name", ODD_FIELDS)
+def test_an_observation_of_a_strangers(name, tmp_path):
+    table = {"law": "gaussian", "size": 2, "step": "frame", "mean": [0.0], "std": [1.0], "limits": [-1, 1]}
+    path = tmp_path / "observation.json"
+    path.write_text(json.dumps(table))
+    assert read_observation(path).size == 2
+    path.write_text(json.dumps({**table, **ODD_FIELDS[name]}))
+    with pytest.raises(InputError, match=r"observation\.json is damaged: [^\n]{1,200}$"):
+        read_observation(path)
 
 
 def test_a_shard_elsewhere_is_not_taken(tmp_path):
