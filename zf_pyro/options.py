@@ -23,6 +23,7 @@ TRUST = click.option("--trust", is_flag=True, help="Import the code that a file 
 
 NAMED = (
     *("seed", "max_steps", "epochs", "batch_size", "alpha", "beta", "gamma", "kl_start", "learning_rate", "form"),
+    *("precision", "matmul_precision", "checkpoint_segments"),
     *("num_particles", "level", "binarize", "protocol", "objective"),
     *("family", "guide", "prior", "transition", "emission_law"),
 )
