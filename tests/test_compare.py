@@ -208,7 +208,7 @@ def test_scores_that_no_test_wrote_are_refused(tmp_path, good, bad):
 @pytest.mark.parametrize("content", [b"", b"no zip", b"PK\x03\x04" + bytes(50)])
 def test_a_file_that_holds_no_scores(tmp_path, content):
     (tmp_path / "a.npz").write_bytes(content)
-    with pytest.raises(InputError, match="damaged"):
+    with pytest.raises(InputError, match=r"a\.npz: (no \.npz file|cannot be read)"):
         read_scores(tmp_path / "a.npz")
 
 

@@ -97,9 +97,9 @@ def check_run(folder, zf):
     """A finished run has sound results and samples, can be evaluated, and loads."""
     check_bounds(results_of(folder))
     assert any((folder / name).is_file() for name in ("samples.txt", "samples.npz"))
-    accepted(zf("evaluate", folder, "--num-particles", 4, "--device", "cpu"))
+    accepted(zf("evaluate", folder, "--num-particles", 4, "--device", "cpu", "--trust"))
     check_bounds(results_of(folder, "evaluation-4.json"))
-    run = zf_pyro.load(folder)
+    run = zf_pyro.load(folder, trust=True)
     assert sum(p.numel() for each in run[:2] for p in each.parameters()) > 0
     return run
 
@@ -797,7 +797,7 @@ def test_a_run_whose_part_is_gone_is_not_evaluated(change, mine, run_py, zf):
     del sys.modules["mine"]
     change(mine / "mine.py")
     files = sorted(path.name for path in (mine / "run").iterdir())
-    assert "mine:Good cannot be imported" in refused(zf("evaluate", mine / "run", "--num-particles", 4))
+    assert "mine:Good cannot be imported" in refused(zf("evaluate", mine / "run", "--num-particles", 4, "--trust"))
     assert sorted(path.name for path in (mine / "run").iterdir()) == files
 
 

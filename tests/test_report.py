@@ -23,12 +23,13 @@ from zf_pyro import runs
 from zf_pyro.commands import train
 from zf_pyro.data.corpus import Observation
 from zf_pyro.fields import override
+from zf_pyro.metrics import is_record
 from zf_pyro.options import requested
 from zf_pyro.presets import preset, read_config
 from zf_pyro.report import blocks
 from zf_pyro.report import command as module
 from zf_pyro.report.blocks import Block, Code, Folded, Lines, Note, Picture, Player, Section, Sides, Strip, Table
-from zf_pyro.report.material import Material, is_record
+from zf_pyro.report.material import Material
 from zf_pyro.report.page import page_of, policy
 from zf_pyro.report.results import ELSEWHERE, collapse, listed
 from zf_pyro.report.sequences import MOST_STEPS, image_of, players, shown
@@ -262,7 +263,7 @@ def test_an_interrupted_report_leaves_the_run_finished(run_py, reviews, tmp_path
 
 def test_a_resumed_run_takes_no_report_as_its_only_option(finished, run_py):
     assert "is finished" in run_py("--resume", finished)[2]
-    assert "takes no other option but --no-report" in run_py("--resume", finished, "--seed", 1)[2]
+    assert "takes no other option but --trust and --no-report" in run_py("--resume", finished, "--seed", 1)[2]
 
 
 def test_a_run_that_is_overwritten_loses_its_report(page_of_run, finished, reviews, run_py):

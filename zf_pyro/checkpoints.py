@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import torch
 
 from zf_pyro.config import Config, EvaluationConfig, ModelConfig
-from zf_pyro.errors import InputError
+from zf_pyro.errors import InputError, check
 from zf_pyro.fields import by_name, unequal
 from zf_pyro.files import explained, write_atomically
 
@@ -114,6 +114,10 @@ def read_state(path: Path) -> dict[str, Any]:
     """
     with readable_checkpoint(path):
         with zipfile.ZipFile(path) as archive:  # torch.load compares no checksums
+            unpacked = sum(member.file_size for member in archive.infolist())
+            check(
+                unpacked <= path.stat().st_size, f"{path} unpacks to {unpacked:,} bytes, and checkpoints are not packed"
+            )
             if archive.testzip() is not None:
                 raise ValueError("its contents do not have the checksum that they were saved with")
         return torch.load(path, map_location="cpu", weights_only=True)

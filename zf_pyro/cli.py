@@ -9,6 +9,7 @@ from importlib import import_module
 import click
 
 from zf_pyro.errors import InputError, Interrupted, MachineError, TrainingError, signal_of
+from zf_pyro.files import shown
 from zf_pyro.signals import handled, obey
 
 COMMANDS = {
@@ -65,7 +66,7 @@ def exit_with(command: click.Command) -> None:
         sys.exit(2)
     except (InputError, TrainingError, click.ClickException) as error:
         message = error.format_message() if isinstance(error, click.ClickException) else str(error)
-        click.echo(f"error: {' '.join(message.split())}", err=True)
+        click.echo(f"error: {shown(' '.join(message.split()))}", err=True)
         sys.exit(1 if isinstance(error, MachineError | TrainingError) else 2)
     except Interrupted as stop:
         click.echo(str(stop), err=True)

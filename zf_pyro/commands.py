@@ -33,12 +33,14 @@ from zf_pyro.figures import told
 from zf_pyro.files import explained, require_free, require_writable
 from zf_pyro.options import (
     FOLDER,
+    TRUST,
     configure,
     count_or_all,
     data_options,
     headline,
     part_options,
     requested,
+    require_own,
     schedule_options,
 )
 from zf_pyro.parts import OBJECTIVES
@@ -67,7 +69,7 @@ MATMUL_PRECISION = click.Choice(get_args(MatmulPrecision))
     "resumed",
     type=FOLDER,
     metavar="RUN",
-    help="Go on with an unfinished run; takes no other option but --no-report.",
+    help="Go on with an unfinished run; takes no other option but --trust and --no-report.",
 )
 @click.option("--output", type=FOLDER, help="The run's folder [default: runs/DATASET-PRESET-SEED-NUMBER].")
 @click.option("--force", is_flag=True, help="Overwrite a run in --output.")
@@ -86,20 +88,24 @@ MATMUL_PRECISION = click.Choice(get_args(MatmulPrecision))
 @click.option("--num-particles", type=int, help="Particles of the test.")
 @click.option("--eval-sequences", metavar="N|all", help="Test sequences to score.")
 @click.option("--no-report", is_flag=True, help="Leave out report.html.")
+@TRUST
 def train(**options: Any) -> None:
     """Train a model, test it, and write the folder of the run with its report."""
     prepare_torch()
     if options["resumed"] is not None:
         source = click.get_current_context().get_parameter_source
-        others = options.keys() - {"resumed", "no_report"}
+        others = options.keys() - {"resumed", "no_report", "trust"}
         if any(source(name) == ParameterSource.COMMANDLINE for name in others):
-            raise InputError("--resume takes no other option but --no-report: the run's config.toml holds them all")
-        carry_out(options["resumed"], lambda: resume(options["resumed"], click.echo))
+            allowed = "--trust and --no-report"
+            raise InputError(f"--resume takes no other option but {allowed}: the run's config.toml holds them all")
+        carry_out(options["resumed"], lambda: resume(options["resumed"], click.echo, trust=options["trust"]))
         if not options["no_report"]:
             report_run(options["resumed"], None, click.echo)
         return
     config, chosen = configure(**{name: options[name] for name in ("dataset", "preset_name", "config_file", "device")})
-    config = override(config, requested(options))
+    typed = requested(options)
+    config = override(config, typed)
+    require_own(config, options["config_file"], typed, trust=options["trust"])
     config = replace(config, device=choose_device(config.device))
     click.echo(
         f"{headline(config)} on {config.dataset}: preset {config.preset} ({chosen}), device {config.device}, "
@@ -171,6 +177,7 @@ def parts() -> None:
 @click.option("--form", type=FORM, help="Of the programs [default: as the run did].")
 @click.option("--particle-filter", is_flag=True, help="Add the particle-filter bound (FIVO).")
 @click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
+@TRUST
 def evaluate(
     run: Path,
     num_particles: int | None,
@@ -179,11 +186,12 @@ def evaluate(
     form: Form | None,
     particle_filter: bool,
     device: str,
+    trust: bool,
 ) -> None:
     """Bound the likelihood of RUN's test split with K particles; writes RUN/evaluation-K.json and .npz."""
     prepare_torch()
     sequences, filters = count_or_all(eval_sequences), particle_filter or None
-    results = evaluate_run(run, num_particles, sequences, device, data, form, filters, click.echo)
+    results = evaluate_run(run, num_particles, sequences, device, data, form, filters, click.echo, trust=trust)
     tell(results)
     click.echo(f"Written: {run / evaluation_file(results['test']['num_particles'])}")
 
@@ -224,11 +232,17 @@ def carry_out(folder: Path, work: Callable[[], dict[str, Any]]) -> None:
     try:
         tell(work())
     except (Interrupted, KeyboardInterrupt) as stop:
-        message = f"interrupted and saved; go on with: python run.py --resume {folder}"
-        if not (folder / runs.CONFIG).is_file():
-            message = "interrupted before anything was saved; start again"
+        message = "interrupted before anything was saved; start again"
+        if (folder / runs.CONFIG).is_file():
+            message = f"interrupted and saved; go on with: {going_on(folder)}"
         raise Interrupted(message, signal_of(stop)) from stop
     click.echo(f"Written: {folder}")
+
+
+def going_on(folder: Path) -> str:
+    """The command that goes on with a run of this user's."""
+    trust = " --trust" if runs.read_run(folder).model.own_parts else ""
+    return f"python run.py --resume {folder}{trust}"
 
 
 def free_picture(dataset: str, *, force: bool) -> Path:

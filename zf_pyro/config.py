@@ -97,9 +97,10 @@ class ModelConfig:
         return choose(self.family, self.transition, self.prior, self.guide)
 
     @property
-    def has_own_parts(self) -> bool:
-        """Whether any part is a user's own."""
-        return any(is_own(name) for name in (*self.parts, self.emission_law))
+    def own_parts(self) -> dict[str, str]:
+        """The parts that are a user's own, ``package.module:Name`` by field."""
+        fields = ("family", "transition", "prior", "guide", "emission_law")
+        return {name: getattr(self, name) for name in fields if is_own(getattr(self, name))}
 
     @property
     def is_discretised(self) -> bool:

@@ -24,6 +24,7 @@ from zf_pyro.figures import measure
 from zf_pyro.files import explained, require_writable, write_text
 from zf_pyro.filtering import require_guide
 from zf_pyro.fitting import fit, go_back
+from zf_pyro.imported import require_trust
 from zf_pyro.locks import locked
 from zf_pyro.metrics import read_metrics, to_json
 from zf_pyro.paths import Form
@@ -94,7 +95,7 @@ def prepare(config: Config, corpus: Corpus) -> Trainer:
     trainer = Trainer(model, guide, config, corpus.train, corpus.valid)
     if config.filters:
         require_guide(model, guide)
-    if config.model.has_own_parts:
+    if config.model.own_parts:
         try_out(trainer, config.model, corpus.observation)
     return trainer
 
@@ -111,19 +112,23 @@ def start(config: Config, corpus: Corpus, trainer: Trainer, folder: Path, say: C
         return complete(config, corpus, trainer, folder, 0, say)
 
 
-def resume(folder: Path, say: Callable[[str], None], corpus: Corpus | None = None) -> dict[str, Any]:
+def resume(
+    folder: Path, say: Callable[[str], None], corpus: Corpus | None = None, *, trust: bool = False
+) -> dict[str, Any]:
     """Go on with an unfinished run, and test; returns the results.
 
     Args:
         folder: the run.
         say: is told what a user should know.
         corpus: the run's data, where it is open already.
+        trust: import the code that its config.toml names.
 
     Raises:
-        InputError: the folder is no run, a finished one, a damaged one, or one that another process trains, or its
-            data is gone or other data.
+        InputError: the folder is no run, a finished one, a damaged one, or one that another process trains, its data
+            is gone or other data, or it names code that is not to be imported.
     """
     config = runs.read_run(folder)
+    require_trust(config.model.own_parts, folder / runs.CONFIG, trust=trust)
     with locked(folder):
         if (folder / runs.RESULTS).is_file():
             raise InputError(f"{folder} is finished: its results are in {runs.RESULTS}")
@@ -189,6 +194,8 @@ def evaluate_run(
     form: Form | None = None,
     particle_filter: bool | None = None,
     say: Callable[[str], None] = lambda line: None,
+    *,
+    trust: bool = False,
 ) -> dict[str, Any]:
     """Score a run's best parameters with K particles, and write evaluation-K.json and evaluation-K.npz.
 
@@ -201,12 +208,13 @@ def evaluate_run(
         form: of the programs; None takes the run's.
         particle_filter: whether to add the particle-filter bound; None takes the run's.
         say: is told what a user should know.
+        trust: import the code that the run's config.toml names.
 
     Raises:
-        InputError: the folder is no run or cannot be written, its data is gone or other data, or an option is out of
-            its range.
+        InputError: the folder is no run or cannot be written, its data is gone or other data, an option is out of its
+            range, or the run names code that is not to be imported.
     """
-    run = loaded(folder, num_particles, eval_sequences, device, particle_filter)
+    run = loaded(folder, num_particles, eval_sequences, device, particle_filter, trust=trust)
     config = run.config if form is None else replace(run.config, training=replace(run.config.training, form=form))
     corpus = corpus_at(config, folder, data, say)
     output = folder / evaluation_file(config.evaluation.num_particles)
@@ -226,6 +234,8 @@ def loaded(
     eval_sequences: int | None,
     device: str,
     particle_filter: bool | None = None,
+    *,
+    trust: bool = False,
 ) -> runs.LoadedRun:
     """A run on a device, under the test protocol that is asked for.
 
@@ -235,11 +245,13 @@ def loaded(
         eval_sequences: how many test sequences, 0 for all; None takes the run's.
         device: as `choose_device` takes it.
         particle_filter: whether to add the particle-filter bound; None takes the run's.
+        trust: import the code that the run's config.toml names.
 
     Raises:
-        InputError: the folder is no run, or an option is out of its range.
+        InputError: the folder is no run, an option is out of its range, or the run names code that is not to be
+            imported.
     """
-    run = runs.load(folder)
+    run = runs.load(folder, trust=trust)
     asked: dict[str, Any] = {
         "num_particles": num_particles,
         "eval_sequences": eval_sequences,

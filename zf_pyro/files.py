@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from uuid import uuid4
 
 from zf_pyro.errors import InputError, MachineError
@@ -63,6 +64,23 @@ def require_free(path: Path, option: str, *, force: bool) -> Path:
 def printable(name: str) -> str:
     """A file's name as UTF-8 can write it: bytes that are no UTF-8 are spelled out."""
     return name.encode(errors="backslashreplace").decode()
+
+
+def shown(text: str) -> str:
+    """A text without characters that move a terminal's cursor."""
+    return "".join(each if each.isprintable() else "\ufffd" for each in text)
+
+
+def from_json(text: bytes) -> Any:
+    """What a text of JSON holds.
+
+    Raises:
+        ValueError: it is broken, or tables and lists are nested deeper than any file of a run.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 def sha256_of(path: Path) -> str:

@@ -1,4 +1,8 @@
-"""Parts of a user's own, named ``package.module:Name`` on the command line; the current folder is searched last."""
+"""Parts of a user's own, named ``package.module:Name`` on the command line; the current folder is searched last.
+
+To import a module is to run it. What a user typed is the user's own; what a file names may be a stranger's, and is
+imported only where its user says so.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,12 @@ import os
 import sys
 import sysconfig
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from zf_pyro.errors import InputError
+from zf_pyro.errors import InputError, check
 
 INSTALLED = (str(Path(__file__).parent), *sysconfig.get_paths().values())
 """Where code lies that is not a user's own."""
@@ -47,6 +51,22 @@ def imported(name: str, kind: type) -> Callable[..., Any]:
         return made
 
     return make
+
+
+def require_trust(parts: Mapping[str, str], path: Path, *, trust: bool) -> None:
+    """Refuse to import what a file names, unless its user trusts it.
+
+    Args:
+        parts: the names by field, as `ModelConfig.own_parts` gives them.
+        path: the file that names them.
+        trust: whether they may be imported.
+
+    Raises:
+        InputError: they may not.
+    """
+    names = ", ".join(f"{field} = {name!r}" for field, name in parts.items())
+    hint = "--trust (in Python: trust=True) imports it, and it may do anything"
+    check(trust or not parts, f"{path} names code, which is not imported: {names}; {hint}")
 
 
 def told(error: BaseException) -> str:

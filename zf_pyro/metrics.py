@@ -6,13 +6,20 @@ import json
 import math
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from zf_pyro.errors import InputError
-from zf_pyro.files import explained
+from zf_pyro.errors import InputError, check
+from zf_pyro.files import explained, from_json
 
 METRICS = "metrics.jsonl"
+
+LONGEST = 1 << 16
+"""Bytes of a line; a record has less than a thousand."""
+
+LARGEST = 2.0**128
+"""Bound on the numbers of single precision."""
 
 
 def to_json(table: dict[str, Any], indent: int | None = None) -> str:
@@ -35,9 +42,10 @@ class Metrics:
         """Open the file, dropping what lies beyond its first `size` bytes.
 
         Raises:
-            InputError: it cannot be opened, or is shorter than that.
+            InputError: it cannot be opened, is a link, or is shorter than that.
         """
         path = folder / METRICS
+        check(not path.is_symlink(), f"{path} is a link, and what it leads to would be written over; copy the file")
         with explained(f"cannot write {path}"):
             self.file: BinaryIO = path.open("r+b" if size else "w+b")
             if path.stat().st_size < size:
@@ -78,12 +86,30 @@ def read_metrics(folder: Path) -> Iterator[dict[str, Any]]:
     """The lines of a run's metrics file.
 
     Raises:
-        InputError: it cannot be read, or a line is damaged.
+        InputError: it cannot be read, or a line is damaged, or longer than any record.
     """
     path = folder / METRICS
     with explained(f"cannot read {path}"), path.open("rb") as file:
-        for number, line in enumerate(file, 1):
+        for number, line in enumerate(iter(partial(file.readline, LONGEST), b""), 1):
             try:
-                yield json.loads(line)
+                record = from_json(line)
             except ValueError as error:
                 raise InputError(f"{path}, line {number} is damaged: {error}") from error
+            check(is_record(record), f"{path}, line {number} is damaged: it is no record of an update")
+            yield record
+
+
+def is_record(line: object) -> bool:
+    """Whether a line of the metrics tells its update, finite numbers, and the steps by which to divide its nats."""
+    if not isinstance(line, dict) or type(line.get("step")) is not int:
+        return False
+    if not all(value is None or is_finite(value) for value in line.values()):
+        return False
+    validated = any(name.startswith("valid_") for name in line)
+    lengths = [line.get(name) for name, has in (("length", "elbo" in line), ("valid_length", validated)) if has]
+    return all(value is not None and value > 0 for value in lengths)
+
+
+def is_finite(value: object) -> bool:
+    """Whether a value is a number of single precision's range; JSON has larger ones, and Python reads infinity, too."""
+    return isinstance(value, int | float) and abs(value) < LARGEST

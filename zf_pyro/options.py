@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,14 @@ import click
 from zf_pyro.config import Config
 from zf_pyro.errors import InputError
 from zf_pyro.experiment import choose_device
+from zf_pyro.imported import require_trust
 from zf_pyro.parts import FAMILIES
 from zf_pyro.presets import PRESETS, preset, read_config
 
 SCHEDULE = "NUMBER|SCHEDULE"
 FOLDER = click.Path(path_type=Path)
 Command = Callable[..., None]
+TRUST = click.option("--trust", is_flag=True, help="Import the code that a file of the run names; it may do anything.")
 
 NAMED = (
     *("seed", "max_steps", "epochs", "batch_size", "alpha", "beta", "gamma", "kl_start", "learning_rate", "form"),
@@ -117,6 +119,23 @@ def configure(
     chosen = "asked for" if preset_name else ("a GPU is there" if found.startswith("cuda") else "no GPU in use")
     name = preset_name or ("paper" if found.startswith("cuda") else "quick")
     return replace(preset(dataset, name), device=found), chosen
+
+
+def require_own(config: Config, config_file: Path | None, typed: Mapping[str, Any], *, trust: bool) -> None:
+    """Refuse code that is named by a file; what was typed in this call is its user's own.
+
+    Args:
+        config: the configuration, with what was typed.
+        config_file: what it started from; None for a preset.
+        typed: the fields that the options set, by name.
+        trust: whether the file's code may be imported.
+
+    Raises:
+        InputError: it may not.
+    """
+    if config_file is not None:
+        parts = {name: part for name, part in config.model.own_parts.items() if name not in typed}
+        require_trust(parts, config_file, trust=trust)
 
 
 def requested(options: dict[str, Any]) -> dict[str, Any]:

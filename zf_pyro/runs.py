@@ -22,7 +22,6 @@ report.html       all of it as one page for a browser
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -46,8 +45,9 @@ from zf_pyro.data.corpus import Corpus, Observation
 from zf_pyro.data.text import TextCorpus, Vocabulary
 from zf_pyro.errors import InputError
 from zf_pyro.fields import read_table, to_table
-from zf_pyro.files import explained, write_text
+from zf_pyro.files import explained, from_json, write_text
 from zf_pyro.guides import Guide
+from zf_pyro.imported import require_trust
 from zf_pyro.locks import LOCK
 from zf_pyro.metrics import METRICS, to_json
 from zf_pyro.model import StochasticRNN
@@ -97,14 +97,20 @@ class LoadedRun(NamedTuple):
     vocabulary: Vocabulary | None
 
 
-def load(path: str | Path) -> LoadedRun:
+def load(path: str | Path, *, trust: bool = False) -> LoadedRun:
     """Read a run's folder back into Python.
 
+    Args:
+        path: the folder.
+        trust: import the code that its config.toml names, where it does: parts of a user's own, which may do anything.
+
     Raises:
-        InputError: the folder is no run, has no checkpoint yet, or holds a damaged one.
+        InputError: the folder is no run, has no checkpoint yet, holds a damaged one, or names code that is not to be
+            imported.
     """
     folder = Path(path)
     settings = read_settings(folder)
+    require_trust(settings.config.model.own_parts, folder / CONFIG, trust=trust)
     state = read_checkpoint(folder)
     path = newest(folder) or folder / CHECKPOINT
     require_fitting(path, state, settings.config)
@@ -155,7 +161,7 @@ def read_observation(path: Path) -> Observation:
     with explained(f"cannot read {path}"):
         text = path.read_bytes()
     try:
-        table = json.loads(text)
+        table = from_json(text)
         numbers = {name: tuple(table[name]) for name in ("mean", "std", "limits") if name in table}
         observation = Observation(**{**table, **numbers})
         observation.check()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
@@ -10,7 +9,7 @@ from typing import Any
 
 import torch
 
-from zf_pyro.files import explained, write_text
+from zf_pyro.files import explained, from_json, write_text
 from zf_pyro.metrics import to_json
 
 TIMING = "timing.json"
@@ -40,7 +39,7 @@ def write_timing(folder: Path, durations: Sequence[float], device: str) -> None:
 def read_timing(folder: Path) -> dict[str, Any]:
     """What `write_timing` wrote; empty where nothing that can be read is there, as in older runs."""
     try:
-        figures = json.loads((folder / TIMING).read_bytes())
+        figures = from_json((folder / TIMING).read_bytes())
     except (OSError, ValueError):
         return {}
     return figures if isinstance(figures, dict) else {}

@@ -16,7 +16,8 @@ from zf_pyro.compare.training import rows_of_sweep, sweep_folder, train_all
 from zf_pyro.errors import Interrupted, TrainingError, check, signal_of
 from zf_pyro.experiment import choose_device
 from zf_pyro.files import explained, require_writable
-from zf_pyro.options import FOLDER, count_or_all
+from zf_pyro.imported import require_trust
+from zf_pyro.options import FOLDER, TRUST, count_or_all
 from zf_pyro.scopes import prepare_torch
 from zf_pyro.sweep import check_all, open_all, read_sweep
 
@@ -29,6 +30,7 @@ from zf_pyro.sweep import check_all, open_all, read_sweep
 @click.option("--num-particles", type=click.IntRange(min=1), help="K of the bound [default: as the first run did].")
 @click.option("--eval-sequences", metavar="N|all", help="Test sequences to score [default: as the first run did].")
 @click.option("--device", default="auto", help="For runs that are tested again: auto, cpu, cuda or cuda:N.")
+@TRUST
 def compare(
     runs: tuple[Path, ...],
     sweep: Path | None,
@@ -37,6 +39,7 @@ def compare(
     num_particles: int | None,
     eval_sequences: str | None,
     device: str,
+    trust: bool,
 ) -> None:
     """Compare finished RUNs, or the runs of a sweep, on the same test sequences; writes comparison.md, .csv and .png.
 
@@ -46,12 +49,12 @@ def compare(
     check(bool(runs) != (sweep is not None), "name finished runs, or by --sweep a file that says which to make")
     options = (num_particles, count_or_all(eval_sequences), choose_device(device))
     if sweep is None:
-        folder, rows = of_runs(runs, output, options, force=force)
+        folder, rows = of_runs(runs, output, options, force=force, trust=trust)
         failures = 0
     else:
         folder = output or sweep_folder(sweep)
-        with goes_on(sweep, output):
-            rows, failures = of_sweep(sweep, folder, options)
+        with goes_on(sweep, output, trust=trust):
+            rows, failures = of_sweep(sweep, folder, options, trust=trust)
     for line in told(rows):
         click.echo(line)
     write_report(rows, folder)
@@ -63,35 +66,40 @@ def compare(
 Options = tuple[int | None, int | None, str]
 
 
-def of_runs(folders: Sequence[Path], output: Path | None, options: Options, *, force: bool) -> tuple[Path, list[Row]]:
+def of_runs(
+    folders: Sequence[Path], output: Path | None, options: Options, *, force: bool, trust: bool
+) -> tuple[Path, list[Row]]:
     """The folder of a comparison of finished runs, and its rows."""
     finished = [read_finished(folder) for folder in folders]
     made = None if output is None else report_folder(output, force=force)
-    rows = grouped(all_tested(finished, *options, click.echo))
+    rows = grouped(all_tested(finished, *options, click.echo, trust=trust))
     return made or report_folder(None, force=force), rows
 
 
-def of_sweep(path: Path, folder: Path, options: Options) -> tuple[list[Row], int]:
+def of_sweep(path: Path, folder: Path, options: Options, *, trust: bool) -> tuple[list[Row], int]:
     """The rows of a sweep, its runs made or gone on with, and how many of them failed."""
     members = read_sweep(path, folder)
+    for member in members:
+        require_trust(member.config.model.own_parts, path, trust=trust)
     click.echo(f"{path}: {len(members)} runs into {folder}")
     pairs = open_all(members, click.echo)
     check_all(pairs)
     with explained(f"cannot make the folder {folder}"):
         folder.mkdir(parents=True, exist_ok=True)
     require_writable(folder)
-    failed = train_all(pairs, click.echo)
+    failed = train_all(pairs, click.echo, trust=trust)
     settled = [member for member, _ in pairs]
-    return rows_of_sweep(settled, failed, *options, click.echo), len(failed)
+    return rows_of_sweep(settled, failed, *options, click.echo, trust=trust), len(failed)
 
 
 @contextmanager
-def goes_on(sweep: Path, output: Path | None) -> Iterator[None]:
+def goes_on(sweep: Path, output: Path | None, *, trust: bool) -> Iterator[None]:
     """An interruption inside says how to go on."""
     try:
         yield
     except (Interrupted, KeyboardInterrupt) as stop:
         command = f"zf-pyro compare --sweep {shlex.quote(str(sweep))}"
         command += f" --output {shlex.quote(str(output))}" if output else ""
+        command += " --trust" if trust else ""
         message = f"interrupted; what is done is saved; go on with the same command: {command}"
         raise Interrupted(message, signal_of(stop)) from stop

@@ -5,7 +5,6 @@ What a run's folder holds of such a test is taken; else the run is tested again,
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from zf_pyro.config import Config
 from zf_pyro.data.loader import subset
 from zf_pyro.errors import InputError, check
 from zf_pyro.experiment import evaluate_run, evaluation_file
+from zf_pyro.files import from_json
 from zf_pyro.presets import read_config
 from zf_pyro.scores import Scores, read_scores, scores_file
 from zf_pyro.timing import read_timing
@@ -88,7 +88,7 @@ def read_json(path: Path) -> dict[str, Any]:
         InputError: it cannot be read, or is none.
     """
     try:
-        table = json.loads(path.read_bytes())
+        table = from_json(path.read_bytes())
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read {path}: {error}") from error
     check(isinstance(table, dict) and isinstance(table.get("test"), dict), f"{path} is damaged: it holds no test")
@@ -101,6 +101,8 @@ def all_tested(
     eval_sequences: int | None,
     device: str,
     say: Callable[[str], None],
+    *,
+    trust: bool = False,
 ) -> list[Outcome]:
     """Every run under one protocol: that of the first, unless another is asked for.
 
@@ -110,9 +112,11 @@ def all_tested(
         eval_sequences: how many test sequences, 0 for all; None takes as many as the first run.
         device: to test on, where a run has to be tested again.
         say: is told of each that is.
+        trust: import the code that the config.toml of such a run names.
 
     Raises:
-        InputError: the runs do not compare: other data, other test sequences, or a density beside a probability.
+        InputError: the runs do not compare: other data, other test sequences, or a density beside a probability; or
+            one that has to be tested again names code that is not to be imported.
     """
     first = found[0]
     for run in found:
@@ -127,7 +131,7 @@ def all_tested(
     def chosen(scores: Scores) -> np.ndarray:
         return subset(scores.split_size, wanted, first.config.data.split_seed)
 
-    tested = [as_asked(run, k, wanted, chosen, device, say) for run in found]
+    tested = [as_asked(run, k, wanted, chosen, device, say, trust=trust) for run in found]
     for each in tested:
         require_alike(each, tested[0])
     return tested
@@ -152,13 +156,15 @@ def as_asked(
     chosen: Callable[[Scores], np.ndarray],
     device: str,
     say: Callable[[str], None],
+    *,
+    trust: bool,
 ) -> Outcome:
     """A run under a protocol, tested again where its folder holds no such test."""
     stored = stored_test(run, num_particles, chosen)
     if stored is not None:
         return stored
     say(f"Testing {run.folder} by {num_particles} particles")
-    evaluate_run(run.folder, num_particles, eval_sequences, device, say=say)
+    evaluate_run(run.folder, num_particles, eval_sequences, device, say=say, trust=trust)
     scores = read_scores(run.folder / scores_file(num_particles))
     return Outcome(run, read_json(run.folder / evaluation_file(num_particles)), scores)
 

@@ -16,8 +16,13 @@ from zf_pyro.sweep import Member, state_of
 Say = Callable[[str], None]
 
 
-def train_all(pairs: Sequence[tuple[Member, Corpus]], say: Say) -> list[Member]:
+def train_all(pairs: Sequence[tuple[Member, Corpus]], say: Say, *, trust: bool = False) -> list[Member]:
     """Finish every run; returns those that failed.
+
+    Args:
+        pairs: the runs and their data.
+        say: is told what a user should know.
+        trust: go on with runs whose config.toml names code.
 
     Raises:
         Interrupted: on request; the run in hand is saved.
@@ -29,7 +34,7 @@ def train_all(pairs: Sequence[tuple[Member, Corpus]], say: Say) -> list[Member]:
         say(f"[{number}/{len(pairs)}] {member.title}: {'finished already' if state == 'finished' else member.folder}")
         try:
             if state == "saved":
-                resume(member.folder, say, corpus)
+                resume(member.folder, say, corpus, trust=trust)
             elif state != "finished":
                 trainer = prepare(member.config, corpus)
                 start(member.config, corpus, trainer, runs.make_folder(member.folder), say)
@@ -46,6 +51,8 @@ def rows_of_sweep(
     eval_sequences: int | None,
     device: str,
     say: Say,
+    *,
+    trust: bool = False,
 ) -> list[Row]:
     """The runs of a sweep as rows, in the order of its file; options as of `all_tested`.
 
@@ -57,9 +64,8 @@ def rows_of_sweep(
     if not done:
         raise TrainingError(f"all {len(failed)} runs have failed")
     finished = [read_finished(member.folder) for member in done]
-    tested = dict(
-        zip((m.folder for m in done), all_tested(finished, num_particles, eval_sequences, device, say), strict=True)
-    )
+    outcomes = all_tested(finished, num_particles, eval_sequences, device, say, trust=trust)
+    tested = dict(zip((m.folder for m in done), outcomes, strict=True))
     rows = []
     for name in dict.fromkeys(member.name for member in members):
         own = [member for member in members if member.name == name]

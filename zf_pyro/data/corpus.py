@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
+import reprlib
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +19,12 @@ from zf_pyro.data.loader import Split
 from zf_pyro.data.splits import SplitSettings
 
 Law = Literal["categorical", "bernoulli", "gaussian"]
+
+LARGEST = 1 << 31
+"""Bound on the whole numbers of an observation: no size, rate or number of steps comes near."""
+
+WORD = re.compile("[a-z]{1,20}")
+"""What sequences and steps may be called."""
 
 
 @dataclass(frozen=True)
@@ -54,24 +63,31 @@ class Observation:
         """Refuse what no data set has.
 
         Raises:
-            ValueError: an unknown law, a size or number of steps that is no number of at least 1, or a mean or standard
-                deviation that is not of D numbers or of one.
+            ValueError: an unknown law, a size or number of steps that is no number of at least 1 or larger than any, a
+                name that is no word, or a mean or standard deviation that is not of D finite numbers or of one.
         """
         if self.law not in get_args(Law):
             raise ValueError(f"no law {self.law!r}")
-        for name, least in (("size", 1), ("sample_steps", 1), ("rows", 0), ("rate", 0), ("steps_per_beat", 0)):
-            if type(getattr(self, name)) is not int or getattr(self, name) < least:
-                raise ValueError(f"{name} is {getattr(self, name)!r}")
+        self.check_names_and_sizes()
         for name in ("mean", "std"):
             numbers = getattr(self, name)
             if len(numbers) not in ({1, self.size} if self.law == "gaussian" else {0}):
                 raise ValueError(f"{name} has {len(numbers)} numbers")
-            if not all(type(number) in (int, float) for number in numbers):
-                raise ValueError(f"{name} holds something that is no number")
+            if not all(type(number) in (int, float) and abs(number) <= sys.float_info.max for number in numbers):
+                raise ValueError(f"{name} holds something that is no finite number")
         if self.limits:
             whole = [type(number) is int for number in self.limits]
-            if not (self.std and whole == [True, True] and self.limits[0] < self.limits[1]):
-                raise ValueError(f"limits are {self.limits!r}")
+            if not (self.std and whole == [True, True] and -LARGEST <= self.limits[0] < self.limits[1] <= LARGEST):
+                raise ValueError(f"limits are {reprlib.repr(self.limits)}")
+
+    def check_names_and_sizes(self) -> None:
+        """The part of `check` on whole numbers and on names."""
+        for name, least in (("size", 1), ("sample_steps", 1), ("rows", 0), ("rate", 0), ("steps_per_beat", 0)):
+            if type(getattr(self, name)) is not int or not least <= getattr(self, name) <= LARGEST:
+                raise ValueError(f"{name} is {reprlib.repr(getattr(self, name))}")
+        for name in ("sequence", "step"):
+            if not (type(getattr(self, name)) is str and WORD.fullmatch(getattr(self, name))):
+                raise ValueError(f"{name} is {reprlib.repr(getattr(self, name))}, which is no word")
 
     @property
     def lattice(self) -> dict[str, Any]:

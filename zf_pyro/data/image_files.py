@@ -48,7 +48,7 @@ _LONGEST_LINE = 1 << 16
 
 
 def opened(path: Path) -> AbstractContextManager[io.BufferedIOBase]:
-    """The bytes of a file, decompressed where it is gzip.
+    """The bytes of a file, decompressed where it is gzip or xz.
 
     Raises:
         InputError: there is something else; or, inside, instead of what the system or the decompressor raises.

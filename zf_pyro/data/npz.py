@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from zf_pyro.data.reading import require_sane
 from zf_pyro.errors import InputError
 
 
@@ -36,7 +37,7 @@ class Npz:
         path: the file.
 
     Raises:
-        InputError: it is missing, no such file, or damaged.
+        InputError: it is missing, no such file, damaged, or packed beyond all data (`require_sane`).
     """
 
     def __init__(self, path: Path) -> None:
@@ -54,6 +55,7 @@ class Npz:
                 raise InputError(f"{self.path}: no .npz file (numpy.savez writes one)")
             file.seek(0)
             with np.load(file, allow_pickle=False) as archive:
+                require_sane(self.path, sum(member.file_size for member in archive.zip.infolist()))
                 yield archive
 
     def __contains__(self, name: str) -> bool:

@@ -68,7 +68,7 @@ def first_place(wrong: np.ndarray) -> tuple[int, ...] | None:
 
 
 def read_json(path: Path) -> Any:
-    """What a file of JSON holds, unpacked where it is gzip.
+    """What a file of JSON holds, unpacked where it is gzip or xz.
 
     Raises:
         InputError: it is too large or broken.

@@ -39,7 +39,7 @@ class Session:
         self.folder, self.what = folder, what
         self.decoder: Decoder = opt.decoder_of(options, default)
         self.place: Place = place_for(folder, what, options["output"], force=options["force"])
-        self.run: LoadedRun = loaded(folder, None, None, options["device"])
+        self.run: LoadedRun = loaded(folder, None, None, options["device"], trust=options["trust"])
         self.decoder.require_fit(self.run.observation)
         self.seed: int = self.run.config.seed if options["seed"] is None else options["seed"]
         self.steps: int | None = options["steps"]

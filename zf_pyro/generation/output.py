@@ -13,7 +13,7 @@ import numpy as np
 
 from zf_pyro.data.batch import SequenceBatch
 from zf_pyro.errors import check
-from zf_pyro.files import explained, require_writable
+from zf_pyro.files import explained, require_writable, shown
 from zf_pyro.generation.decoding import Decoded, given
 from zf_pyro.media.writing import ARRAYS, JSON, PICTURE, write_sequences
 from zf_pyro.runs import LoadedRun, numbered_folder
@@ -102,11 +102,6 @@ def told(made: Sequence[Made], run: LoadedRun) -> Iterator[str]:
         cut = "" if each.details.get("ended", True) else " ..."
         score = f"{each.details['score']:.2f}" if "score" in each.details else ""
         yield f"{each.title:{widths[0]}}  {score:>{widths[1]}}  {shown(words + cut)}"
-
-
-def shown(text: str) -> str:
-    """A text without characters that move a terminal's cursor."""
-    return "".join(each if each.isprintable() else "\ufffd" for each in text)
 
 
 def write(made: Sequence[Made], place: Place, run: LoadedRun, about: Mapping[str, Any]) -> Path:

@@ -19,7 +19,7 @@ from zf_pyro.inspection.report import told
 from zf_pyro.inspection.score import score_file
 from zf_pyro.inspection.usage import figures, usage_of
 from zf_pyro.metrics import to_json
-from zf_pyro.options import FOLDER, count_or_all
+from zf_pyro.options import FOLDER, TRUST, count_or_all
 from zf_pyro.scopes import prepare_torch
 
 DEVICE = click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
@@ -34,11 +34,14 @@ FORCE = click.option("--force", is_flag=True, help="Overwrite --output.")
 @click.option("--output", type=FOLDER, help="The CSV to write [default: FILE-scores.csv, here].")
 @FORCE
 @DEVICE
-def score(run: Path, file: Path, num_particles: int | None, output: Path | None, force: bool, device: str) -> None:
+@TRUST
+def score(
+    run: Path, file: Path, num_particles: int | None, output: Path | None, force: bool, device: str, trust: bool
+) -> None:
     """Bound the likelihood of every sequence of FILE under RUN's model; writes a CSV."""
     prepare_torch()
     output = require_free(output or beside(file, "scores.csv"), "--output", force=force)
-    found = loaded(run, num_particles, None, device)
+    found = loaded(run, num_particles, None, device, trust=trust)
     given = read_for(found, file, click.echo)
     for remark in given.remarks:
         click.echo(f"Note: {remark}")
@@ -53,11 +56,14 @@ def score(run: Path, file: Path, num_particles: int | None, output: Path | None,
 @click.option("--encoding", "with_encoding", is_flag=True, help="Write the states of the guide's encoder, too.")
 @FORCE
 @DEVICE
-def encode(run: Path, file: Path, output: Path | None, with_encoding: bool, force: bool, device: str) -> None:
+@TRUST
+def encode(
+    run: Path, file: Path, output: Path | None, with_encoding: bool, force: bool, device: str, trust: bool
+) -> None:
     """Write the means and scales of z_1 .. z_T for every sequence of FILE, as an .npz."""
     prepare_torch()
     output = require_free(output or beside(file, "latents.npz"), "--output", force=force)
-    found = loaded(run, None, None, device)
+    found = loaded(run, None, None, device, trust=trust)
     check(found.config.model.family != "rnn", "the family rnn has no latent variable")
     guide = encoding.require_means(found.guide, with_encoding=with_encoding)
     given = read_for(found, file, click.echo)
@@ -79,10 +85,13 @@ def encode(run: Path, file: Path, output: Path | None, with_encoding: bool, forc
 @click.option("--eval-sequences", metavar="N|all", help="Test sequences to look at [default: as the run did].")
 @click.option("--data", type=FOLDER, help="Where the run's data is now, if it has moved.")
 @DEVICE
-def latents(run: Path, num_particles: int | None, eval_sequences: str | None, data: Path | None, device: str) -> None:
+@TRUST
+def latents(
+    run: Path, num_particles: int | None, eval_sequences: str | None, data: Path | None, device: str, trust: bool
+) -> None:
     """Tell whether RUN uses its latent variable, on its test split; writes RUN/latents.json and latents.png."""
     prepare_torch()
-    found = loaded(run, num_particles, count_or_all(eval_sequences), device)
+    found = loaded(run, num_particles, count_or_all(eval_sequences), device, trust=trust)
     check(found.config.model.family != "rnn", "the family rnn has no latent variable")
     require_writable(run)
     corpus = corpus_at(found.config, run, data, click.echo)

@@ -12,7 +12,7 @@ from zf_pyro import runs
 from zf_pyro.data.corpus import Corpus
 from zf_pyro.errors import InputError, Interrupted, check, signal_of
 from zf_pyro.files import explained, require_free, require_writable, write_text
-from zf_pyro.options import FOLDER
+from zf_pyro.options import FOLDER, TRUST
 from zf_pyro.report.contents import of_one, of_several
 from zf_pyro.report.material import Material, gather
 from zf_pyro.report.page import page_of
@@ -28,7 +28,8 @@ from zf_pyro.versions import versions
 )
 @click.option("--force", is_flag=True, help="Overwrite --output.")
 @click.option("--data", type=FOLDER, help="Where the data of a single RUN is now, if it has moved.")
-def report(folders: tuple[Path, ...], output: Path | None, force: bool, data: Path | None) -> None:
+@TRUST
+def report(folders: tuple[Path, ...], output: Path | None, force: bool, data: Path | None, trust: bool) -> None:
     """Write what finished RUNs have learnt as one page for a browser, that holds its pictures and sounds.
 
     A single run's page goes into its folder and is written anew each time.
@@ -38,7 +39,7 @@ def report(folders: tuple[Path, ...], output: Path | None, force: bool, data: Pa
     known = [folder.absolute().resolve() for folder in folders]
     check(len(set(known)) == len(known), "a run is named twice; name it once")
     path = checked_output(folders, output, force=force)
-    materials = [gather(folder, click.echo, data) for folder in folders]
+    materials = [gather(folder, click.echo, data, trust=trust) for folder in folders]
     path = path or free_page()
     write_page(materials, path)
     click.echo(f"Report: {path}")
@@ -95,11 +96,13 @@ def write_page(materials: Sequence[Material], path: Path) -> None:
 def report_run(folder: Path, corpus: Corpus | None, say: Callable[[str], None]) -> None:
     """Write the page of a run that was just finished; where that fails, say so: the run is whole without it.
 
+    The code that the run names was imported to train it.
+
     Raises:
         Interrupted: by Ctrl-C or SIGTERM.
     """
     try:
-        write_page([gather(folder, say, corpus=corpus)], folder / runs.REPORT)
+        write_page([gather(folder, say, corpus=corpus, trust=True)], folder / runs.REPORT)
     except Exception as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "

@@ -14,13 +14,14 @@ from zf_pyro import runs
 from zf_pyro.compare.tested import Finished, read_finished, read_json
 from zf_pyro.config import Config
 from zf_pyro.data.corpus import Corpus, Observation
+from zf_pyro.data.npz import Npz
 from zf_pyro.data.text import Vocabulary
 from zf_pyro.errors import InputError, check
 from zf_pyro.evaluation import tested_places
 from zf_pyro.experiment import corpus_at
 from zf_pyro.files import printable
 from zf_pyro.latents import is_known
-from zf_pyro.metrics import METRICS, read_metrics
+from zf_pyro.metrics import read_metrics
 from zf_pyro.report.usage import Divergences, measured, stored
 from zf_pyro.scores import read_scores, scores_file
 
@@ -100,11 +101,8 @@ class Material:
         test = table["test"]
         try:
             path = self.folder / scores_file(test["num_particles"])
-            if not read_scores(path).are_of(test):
-                return {}
-            with np.load(path, allow_pickle=False) as file:
-                return {name: file[name] for name in file.files}
-        except (InputError, OSError, ValueError):
+            return dict(Npz(path).items()) if read_scores(path).are_of(test) else {}
+        except InputError:
             return {}
 
     @cached_property
@@ -114,10 +112,7 @@ class Material:
         Raises:
             InputError: it cannot be read, or holds something else.
         """
-        found = list(read_metrics(self.folder))
-        wrong = next((number for number, line in enumerate(found, 1) if not is_record(line)), None)
-        check(wrong is None, f"{METRICS}, line {wrong} is damaged: it is no record of an update")
-        return found
+        return list(read_metrics(self.folder))
 
     @property
     def tested(self) -> np.ndarray:
@@ -165,22 +160,18 @@ def is_whole(table: Mapping[str, Any]) -> bool:
     )
 
 
-def is_record(line: object) -> bool:
-    """Whether a line of metrics.jsonl tells its update, and the steps by which to divide its nats."""
-    if not isinstance(line, dict) or not isinstance(line.get("step"), int):
-        return False
-    validated = any(name.startswith("valid_") for name in line)
-    lengths = [line.get(name) for name, has in (("length", "elbo" in line), ("valid_length", validated)) if has]
-    return all(isinstance(value, int | float) for value in lengths)
-
-
 def particles(table: dict[str, Any]) -> int:
     """K of a test."""
     return int(table["test"]["num_particles"])
 
 
 def gather(
-    folder: Path, say: Callable[[str], None], data: Path | None = None, corpus: Corpus | None = None
+    folder: Path,
+    say: Callable[[str], None],
+    data: Path | None = None,
+    corpus: Corpus | None = None,
+    *,
+    trust: bool = False,
 ) -> Material:
     """What a finished run is reported from.
 
@@ -189,11 +180,13 @@ def gather(
         say: is told what a user should know.
         data: where its data is now, if not where it was; it has to be there.
         corpus: the run's data, where it is open already.
+        trust: import the code that its config.toml names.
 
     Raises:
-        InputError: the folder is no finished run or is damaged, or `data` is not its data.
+        InputError: the folder is no finished run or is damaged, `data` is not its data, or the run names code that is
+            not to be imported.
     """
-    finished, run = read_finished(folder), runs.load(folder)
+    finished, run = read_finished(folder), runs.load(folder, trust=trust)
     check(is_whole(finished.results), f"{folder / runs.RESULTS} is damaged: it lacks figures of the test")
     if corpus is not None:
         return Material(finished, run, corpus)

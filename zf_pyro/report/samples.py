@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
-
 import numpy as np
 
 from zf_pyro import runs
-from zf_pyro.errors import InputError, check
+from zf_pyro.data.npz import Npz
+from zf_pyro.errors import check
 from zf_pyro.files import explained
 from zf_pyro.report.blocks import Block, Lines, Note
 from zf_pyro.report.material import Material
@@ -48,15 +46,9 @@ def read_samples(material: Material) -> list[np.ndarray]:
         InputError: the file cannot be read, or holds something else.
     """
     path, size = material.folder / runs.SAMPLES[1], material.observation.size
-    try:
-        with explained(f"cannot read {path}"), np.load(path, allow_pickle=False) as file:
-            found = file["samples"]
-    except InputError:
-        raise
-    except (ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"{path} is damaged: {error}") from error
+    found = Npz(path)["samples"]
     rows = material.observation.rows
-    whole = found.ndim == 3 and found.shape[2] == size and found.size and found.dtype.kind in "biuf"
+    whole = found.ndim == 3 and found.shape[2] == size and found.size
     check(
         bool(whole) and not (rows and found.shape[1] % rows), f"{path} is damaged: it holds {found.dtype} {found.shape}"
     )

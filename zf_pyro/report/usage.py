@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +13,7 @@ from zf_pyro.data.batch import SequenceBatch
 from zf_pyro.data.corpus import Corpus
 from zf_pyro.data.loader import ordered_batches
 from zf_pyro.evaluation import READ_TOGETHER
+from zf_pyro.files import from_json
 from zf_pyro.inspection.usage import divergences
 
 MOST_STEPS = 20_000
@@ -39,7 +39,7 @@ class Divergences(NamedTuple):
 def stored(folder: Path) -> Divergences | None:
     """What latents.json holds; None where `zf-pyro latents` was not asked, did not know, or the file is damaged."""
     try:
-        found = json.loads((folder / runs.LATENTS).read_bytes())["latents"]
+        found = from_json((folder / runs.LATENTS).read_bytes())["latents"]
         names = ("kl_by_step", "sequences_by_step", "kl_by_unit", "num_sequences")
         known = Divergences(*(found[name] for name in names))
         shapes = [np.array(each, dtype=float).ndim for each in known[:3] if each is not None]

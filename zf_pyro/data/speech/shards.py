@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from zf_pyro.data.reading import readable
 from zf_pyro.data.speech.waveforms import SAMPLE
 from zf_pyro.errors import InputError
-from zf_pyro.files import sha256_of, write_text
+from zf_pyro.files import from_json, sha256_of, write_text
 from zf_pyro.progress import progress
 
 MANIFEST = "manifest.json"
@@ -35,7 +35,10 @@ _BEGINNING = b'{"format": "zf_pyro audio '
 KEY = 24
 """Letters of a shard's key."""
 
-OWN = re.compile(rf"[0-9a-f]{{{KEY}}}\.(pcm|json)|.*\.(pcm|json)\.[0-9a-f]{{32}}\.tmp")
+NAMED = re.compile(rf"[0-9a-f]{{{KEY}}}")
+"""Keys of shards."""
+
+OWN = re.compile(rf"{NAMED.pattern}\.(pcm|json)|.*\.(pcm|json)\.[0-9a-f]{{32}}\.tmp")
 """The names of shards, of their notes, and of what is left of files that were not finished."""
 
 
@@ -120,7 +123,7 @@ def open_prepared(folder: Path, rate: int) -> Prepared:
     with readable(folder / MANIFEST):
         text = (folder / MANIFEST).read_bytes()
     try:
-        table = json.loads(text)
+        table = from_json(text)
         if known := table["format"] == FORMAT:
             prepared = Prepared(folder, table["rate"], [as_shard(each) for each in table["shards"]], table["other"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -139,8 +142,14 @@ def open_prepared(folder: Path, rate: int) -> Prepared:
 
 
 def as_shard(table: dict[str, Any]) -> Shard:
-    """A shard from its entry."""
+    """A shard from its entry.
+
+    Raises:
+        ValueError: its key is none, and might name a file elsewhere, or a recording lies outside.
+    """
     shard = Shard(**{**table, "pieces": [Piece(**piece) for piece in table["pieces"]]})
+    if not NAMED.fullmatch(shard.key):
+        raise ValueError("a shard without a key")
     if not all(0 <= piece.start <= piece.start + piece.samples <= shard.samples for piece in shard.pieces):
         raise ValueError(f"a recording outside its shard {shard.key}")
     return shard
@@ -197,7 +206,7 @@ def finished(folder: Path) -> dict[str, Shard]:
 def json_of(path: Path) -> dict[str, Any]:
     """The object in a file; empty where there is none."""
     try:
-        found = json.loads(path.read_bytes())
+        found = from_json(path.read_bytes())
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

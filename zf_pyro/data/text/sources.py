@@ -16,20 +16,17 @@ where they do not (CSV, and JSON that is broken from the start).
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import json
-import lzma
 import os
 import re
 import tarfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from zf_pyro.data.reading import files_below, readable
+from zf_pyro.data.reading import files_below, readable, unpacked
 from zf_pyro.errors import InputError
 
 ACCEPTED = (
@@ -44,7 +41,6 @@ _LABELS = ("pos", "neg")
 _REVIEW = re.compile(r"(?:^|/)(train|test)/(?:pos|neg)/[^/.][^/]*\.txt$")
 _JSON = re.compile(rb'(?:\xef\xbb\xbf)?\s*(?:\[\s*[{\]]|\{\s*["}])')
 _JSON_SUFFIXES = {".json", ".jsonl", ".ndjson"}
-_BUFFER = 1 << 16
 _LONGEST_FIELD = 1 << 30
 """Characters of a CSV field; the library's own limit of 131,072 is below a long document."""
 
@@ -154,7 +150,7 @@ def _read_folder(root: Path) -> Iterator[Document]:
 
 def _read_file(path: Path) -> Iterator[Document]:
     suffixes = {suffix.lower() for suffix in path.suffixes}
-    with _opened(path) as stream:
+    with unpacked(path) as stream:
         head = stream.peek(4096)
         if head.startswith((b"PK\x03\x04", b"BZh", b"\x28\xb5\x2f\xfd")):
             raise InputError(f"{path}: packed as zip, bzip2 or zstd; unpack it, or give {ACCEPTED}")
@@ -170,21 +166,6 @@ def _read_file(path: Path) -> Iterator[Document]:
             texts = _lines(stream, path)
         for number, text in enumerate(texts, 1):
             yield Document(text, None, str(number))
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[io.BufferedReader]:
-    """The bytes of a file, decompressed where it is gzip or xz."""
-    with path.open("rb") as file:
-        magic = file.peek(6)
-        if magic.startswith(b"\x1f\x8b"):
-            with gzip.GzipFile(fileobj=file) as unpacked:
-                yield io.BufferedReader(unpacked, _BUFFER)
-        elif magic.startswith(b"\xfd7zXZ\x00"):
-            with lzma.LZMAFile(file) as unpacked:
-                yield io.BufferedReader(unpacked, _BUFFER)
-        else:
-            yield file
 
 
 def _read_archive(stream: io.BufferedReader, path: Path) -> Iterator[Document]:
@@ -229,8 +210,9 @@ def _json_lines_texts(lines: Iterable[str], path: Path) -> Iterator[str]:
 
 
 def _array_texts(stream: io.BufferedReader, path: Path) -> Iterator[str]:
+    text = _decoded(stream.read(), str(path))
     try:
-        items = json.loads(_decoded(stream.read(), str(path)))
+        items = json.loads(text)
     except json.JSONDecodeError as error:
         raise InputError(f"{path}, line {error.lineno}: broken JSON ({error.msg}); get or write it again") from error
     except (ValueError, RecursionError) as error:
