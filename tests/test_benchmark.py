@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from zf_pyro.benchmark import alone, contenders, evaluation, families, measure, report, sizes
+from zf_pyro.benchmark import alone, contenders, evaluation, families, measure, precision, report, sizes
 from zf_pyro.benchmark.sizes import SIZES, Size
 from zf_pyro.noise import noise
 from zf_pyro.parts import FAMILIES
@@ -59,10 +59,37 @@ def copy_recurrent_weights(lstm, transition):
 def test_a_step_of_each_program_trains(name):
     torch.manual_seed(0)
     with local_parameters():
-        steps = contenders.contenders(TINY[name], CPU)
+        steps = contenders.contenders(TINY[name], CPU, [*report.PROGRAMS, "segments"])
         for step in steps.values():
             step()
-    assert list(steps) == list(report.PROGRAMS)
+
+
+def test_a_step_in_every_precision_is_taken_in_it(monkeypatch):
+    """From the same parameters and draws."""
+    exactness = []
+
+    def one_loss(name):
+        torch.manual_seed(0)
+        losses = []
+        monkeypatch.setattr(precision, "training_step", lambda program, batch: lambda: losses.append(program(batch)))
+        with local_parameters():
+            step = precision.precision_steps(TINY["speech"], CPU)[name]
+            with monkeypatch.context() as patch:
+                patch.setattr(torch, "addmm", noting(torch.addmm))
+                step()
+        return losses[0].item()
+
+    def noting(real):
+        def noted(*args, **options):
+            exactness.append(torch.get_float32_matmul_precision())
+            return real(*args, **options)
+
+        return noted
+
+    losses = {name: one_loss(name) for name in precision.PRECISIONS}
+    assert losses["float32"] == pytest.approx(losses["float32, high"], rel=1e-3)
+    assert losses["float32"] != losses["bfloat16"] == pytest.approx(losses["float32"], rel=1e-2)
+    assert set(exactness) == {"highest", "high"}
 
 
 def test_the_evaluators_bound_the_same_likelihood():
@@ -123,10 +150,12 @@ def test_the_command_prints_ratios_and_json(zf):
     assert figures["machine"]["threads"] == torch.get_num_threads()
     assert set(figures["sizes"]) == set(SIZES)
     for times in figures["sizes"].values():
-        assert set(times) == {"step_form", "path_form", "plain_loop", "floor"}
+        assert set(times) == {"step_form", "path_form", "generic_loop", "plain_loop", "floor"}
         assert all(seconds > 0 for seconds in times.values())
     assert set(figures["evaluation"]["seconds"]) == set(report.EVALUATORS)
     assert set(figures["families"]) == set(FAMILIES)
+    assert set(figures["precision"]) == set(SIZES)
+    assert all(set(times) == set(precision.PRECISIONS) for times in figures["precision"].values())
     for word in ("torch", "threads", "| against step form |", "times faster", "times slower", "MiB"):
         assert word in err
 

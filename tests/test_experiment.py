@@ -183,8 +183,8 @@ def test_two_loaded_runs_stand_side_by_side(finished):
 def test_skipped_updates_are_told(run_py, reviews, tmp_path, monkeypatch):
     real = Trainer.record
 
-    def record(trainer, loss, norm):
-        return real(trainer, loss * float("nan") if trainer.step in (2, 3) else loss, norm)
+    def record(trainer, loss, norm, lengths):
+        return real(trainer, loss * float("nan") if trainer.step in (2, 3) else loss, norm, lengths)
 
     monkeypatch.setattr(Trainer, "record", record)
     options = ["--data", reviews, "--max-steps", 8, "--output", tmp_path / "run", *SMALL]

@@ -38,7 +38,6 @@ from zf_pyro import (
     estimate_filter_bound,
     filter_particles,
     importance_weights,
-    recursion,
 )
 from zf_pyro.bounds import filter_bounds, standard_error
 from zf_pyro.filtering import ParticleFilter, log_estimate
@@ -47,6 +46,7 @@ from zf_pyro.noise import Beforehand, noise
 from zf_pyro.parts import FAMILIES
 from zf_pyro.resampling import rearranged, systematic
 from zf_pyro.scopes import local_parameters
+from zf_pyro.steps import Steps
 from zf_pyro.stepwise import masked_sum
 from zf_pyro.terms import BACKWARD, skip_terms
 
@@ -547,13 +547,13 @@ def test_the_added_terms_are_means_over_the_particles_as_they_were_drawn(reads):
 def test_what_a_filter_drew_dies_with_the_traces(monkeypatch):
     model, guide = tiny_pair()
     states = []
-    real = recursion.Steps.__init__
+    real = Steps.__init__
 
-    def remember(steps, *args):
-        real(steps, *args)
-        states.append(weakref.ref(steps))
+    def remember(self, *args):
+        real(self, *args)
+        states.append(weakref.ref(self))
 
-    monkeypatch.setattr(recursion.Steps, "__init__", remember)
+    monkeypatch.setattr(Steps, "__init__", remember)
     gc.collect()
     gc.disable()
     try:

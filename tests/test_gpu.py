@@ -1,13 +1,19 @@
 """The same code on a GPU."""
 
+import pyro
 import pytest
 import torch
 
+from tests.test_precision import PAIRS, check
+from tests.test_precision import make as make_parts
+from tests.test_synchronisation import OBJECTIVES
+from tests.test_synchronisation import make as make_update
 from tests.test_training import make_trainer, run, saved_and_read
 from tests.tiny import all_parameters, tiny_batch, tiny_pair
-from zf_pyro import ZForcingELBO, ZForcingFIVO, estimate_bound, filter_particles, loops
+from zf_pyro import ZForcingELBO, ZForcingFIVO, estimate_bound, filter_particles, loops, training
 from zf_pyro.benchmark import measure, report
 from zf_pyro.noise import Beforehand, noise
+from zf_pyro.precision import matmul_precision
 from zf_pyro.scopes import local_parameters
 
 pytestmark = [
@@ -77,3 +83,57 @@ def test_the_particle_filter_trains_and_is_the_evaluators():
     assert -loss.item() == pytest.approx(found.log_likelihood.sum().item(), rel=1e-10)
     gradients = [p.grad for p in all_parameters(model, guide).values() if p.grad is not None]
     assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+def update_once_waiting(trainer, batch, monkeypatch):
+    """An update in which whatever waits for the device raises, but for its one fetch; the number of those."""
+    fetch, fetches = training.fetch, []
+
+    def waited_for(values):
+        fetches.append(len(values))
+        torch.cuda.set_sync_debug_mode("default")
+        try:
+            return fetch(values)
+        finally:
+            torch.cuda.set_sync_debug_mode("error")
+
+    with monkeypatch.context() as patch, local_parameters(), pyro.validation_enabled(False):
+        trainer.update(batch)  # which starts libraries and makes Adam's moments
+        torch.cuda.synchronize()
+        patch.setattr(training, "fetch", waited_for)
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            trainer.update(batch)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    return len(fetches)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize(("family", "emission"), PAIRS, ids=map("-".join, PAIRS))
+def test_an_update_of_every_family_waits_once(family, emission, precision, monkeypatch):
+    trainer, batch = make_update(emission, training={"precision": precision}, device="cuda", family=family)
+    assert update_once_waiting(trainer, batch, monkeypatch) == 1
+
+
+@pytest.mark.parametrize("name", [name for name in OBJECTIVES if name != "fivo"])
+def test_an_update_of_every_objective_waits_once(name, monkeypatch):
+    trainer, batch = make_update(objective=OBJECTIVES[name], device="cuda")
+    assert update_once_waiting(trainer, batch, monkeypatch) == 1
+
+
+@pytest.mark.parametrize(("family", "emission"), PAIRS, ids=map("-".join, PAIRS))
+def test_bfloat16_is_float32_up_to_rounded_products(family, emission):
+    with local_parameters(), pyro.validation_enabled(False):
+        check(make_parts(emission, device="cuda", family=family))
+
+
+def test_high_is_tf32():
+    torch.manual_seed(0)
+    x = torch.randn(256, 256, device="cuda")
+    exact, size = x.double() @ x.double(), x.double().abs() @ x.double().abs()
+    with matmul_precision("highest"):
+        fine = ((x @ x - exact).abs() / size).max()
+    with matmul_precision("high"):
+        coarse = ((x @ x - exact).abs() / size).max()
+    assert 10 * fine < coarse < 2**-9  # two factors, each cut to 10 bits behind the point

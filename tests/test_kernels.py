@@ -35,7 +35,7 @@ def draws(monkeypatch):
     """The shapes (..., B) of what kernels draw."""
     found = []
     draw = choice.Kernel.draw
-    monkeypatch.setattr(choice.Kernel, "draw", lambda self, *args: (found.append(args[1]), draw(self, *args))[1])
+    monkeypatch.setattr(choice.Kernel, "draw", lambda self, *args: (found.append(args[2]), draw(self, *args))[1])
     return found
 
 

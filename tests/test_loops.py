@@ -147,15 +147,38 @@ def test_frozen_weights_let_the_gradient_of_the_inputs_through():
     assert torch.allclose(x.grad, weight.sum(0).expand(3, 2))
 
 
-def test_without_gradients_and_under_autocast_nothing_is_recorded(monkeypatch):
+def test_without_gradients_nothing_is_recorded(monkeypatch):
     monkeypatch.setattr(loops, "Record", None)
     base, weight, x = torch.randn(1, 3, 4), torch.randn(4, 2, requires_grad=True), torch.randn(3, 2)
     with torch.no_grad():
         assert torch.allclose(loop_linear(base, weight)(x), base[0] + x @ weight.T)
+
+
+@pytest.mark.parametrize("large", [0, 10**9], ids=["large", "small"])
+@pytest.mark.parametrize("rows", [3, 70])
+def test_under_autocast_the_factors_alone_are_rounded(rows, large, monkeypatch):
+    """Of whole numbers below 16 no product or sum is rounded, so that but for the factors all is exact."""
+    monkeypatch.setattr(loops, "LARGE", large)
+    torch.manual_seed(0)
+    steps, fine = 300, 2.0**-20  # which bfloat16 cannot tell beside 1
+    base = (torch.randint(-9, 9, (steps, rows, 4)) + fine).requires_grad_()
+    weight, x = ((torch.randint(1, 3, shape) + fine).requires_grad_() for shape in ((4, 2), (rows, 2)))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        out = loop_linear(base, weight)(x)
-    out.float().sum().backward()
-    assert weight.grad is not None
+        product = loop_linear(base, weight)
+        found = torch.stack([product(x) for _ in range(steps)])
+    assert found.dtype == torch.float32
+    assert torch.equal(found, base + (x.round() @ weight.round().T))
+    found.sum().backward()
+    assert torch.equal(base.grad, torch.ones_like(base))
+    assert torch.allclose(weight.grad, steps * x.detach().round().sum(0).expand(4, 2), rtol=2**-8)
+    assert torch.allclose(x.grad, steps * weight.detach().round().sum(0).expand(rows, 2), rtol=1e-6)
+
+
+def test_double_precision_is_left_to_itself_under_autocast():
+    base, weight, x = (torch.randn(*shape, dtype=torch.float64) for shape in ((4,), (4, 2), (3, 2)))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = loop_linear(base, weight.requires_grad_())(x)
+    assert torch.equal(found, base + x @ weight.T)
 
 
 def test_small_weights_are_left_to_automatic_differentiation(monkeypatch):

@@ -84,6 +84,12 @@ def test_particles_of_each_objective(objective, asked, particles):
         ({"objective": "fivo", "free_bits": 1.0}, "so free_bits and kl_balance are of the objective elbo"),
         ({"objective": "fivo", "form": "step"}, "fivo needs the path form; take --form path, or iwae"),
         ({"objective": "dreg", "form": "step"}, "dreg needs the path form; take --form path, or iwae"),
+        ({"checkpoint_segments": 0}, "checkpoint_segments must be at least 1"),
+        ({"checkpoint_segments": 2, "form": "step"}, "checkpoint_segments above 1 needs the path form"),
+        (
+            {"checkpoint_segments": 2, "objective": "fivo"},
+            "fivo draws its paths in one piece; set checkpoint_segments to 1",
+        ),
         ({"kl_balance": 1.0}, "kl_balance must be above 0 and below 1"),
         ({"kl_balance": 0.8, "prior": "mixture"}, "free_bits and kl_balance need a Gaussian prior and posterior"),
         ({"free_bits": 0.8, "guide": "flow"}, "free_bits and kl_balance need a Gaussian prior and posterior"),

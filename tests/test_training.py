@@ -68,6 +68,19 @@ def run(trainer, stop_at=None):
     return records, finished
 
 
+def test_segments_of_time_change_nothing_but_rounding():
+    found = []
+    for count in (1, 3):
+        trainer = make_trainer(checkpoint_segments=count)
+        records, _ = run(trainer)
+        found.append((records, [p.detach().clone() for p in trainer.parameters]))
+    (records, parameters), (other_records, other_parameters) = found
+    for record, other in zip(records, other_records, strict=True):
+        assert record == pytest.approx(other, rel=1e-3)
+    for ours, theirs in zip(parameters, other_parameters, strict=True):
+        assert torch.allclose(ours, theirs, rtol=1e-2, atol=1e-4)
+
+
 def saved_and_read(state):
     """A state through the file format of checkpoints."""
     file = io.BytesIO()

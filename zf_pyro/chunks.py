@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from zf_pyro.conditionals import Conditional, Context, PerceptronConditional, present
+from zf_pyro.segments import run_again, segment_count
 
 LIMIT = 1 << 24
 """Parameters that are held together, of however many rows these are, but of one row at least."""
@@ -24,13 +24,15 @@ LIMIT = 1 << 24
 def in_chunks(conditional: Conditional, context: Context) -> TorchDistribution:
     """The law of a conditional given a context, which holds only fields that it reads.
 
-    Where its parameters are no more than `LIMIT` it is what the conditional returns; else a `ChunkedLaw`.
+    Where its parameters are no more than `LIMIT` and no segments are asked for, it is what the conditional returns;
+    else a `ChunkedLaw`.
     """
     size = conditional.row_size if isinstance(conditional, PerceptronConditional) else 0
     shape = torch.broadcast_shapes(*(field.shape[:-1] for field in present(context).values()))
-    if shape.numel() * size <= LIMIT:
+    count = max(-(-shape.numel() * size // LIMIT), segment_count())
+    if count <= 1 or not size:
         return conditional(context)
-    return ChunkedLaw(conditional, context, shape, rows=max(1, LIMIT // size))
+    return ChunkedLaw(conditional, context, shape, rows=max(1, min(LIMIT // size, -(-shape.numel() // count))))
 
 
 class ChunkedLaw(TorchDistribution):
@@ -88,4 +90,4 @@ class ChunkedLaw(TorchDistribution):
             return self.conditional(Context(**given)).log_prob(values)
 
         chunks = zip(*(each.split(self.rows) for each in rows), strict=True)
-        return torch.cat([checkpoint(score, *chunk, use_reentrant=False) for chunk in chunks]).reshape(shape)
+        return torch.cat([run_again(score, *chunk) for chunk in chunks]).reshape(shape)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 import torch
@@ -44,6 +44,7 @@ from zf_pyro.options import (
 from zf_pyro.parts import OBJECTIVES
 from zf_pyro.parts import told as told_parts
 from zf_pyro.paths import Form
+from zf_pyro.precision import MatmulPrecision, Precision
 from zf_pyro.presets import preset
 from zf_pyro.presets import told as told_presets
 from zf_pyro.report.command import report_run
@@ -52,6 +53,8 @@ from zf_pyro.scopes import prepare_torch
 from zf_pyro.summary import draw_some, table
 
 FORM = click.Choice(["path", "step"])
+PRECISION = click.Choice(get_args(Precision))
+MATMUL_PRECISION = click.Choice(get_args(MatmulPrecision))
 
 
 @click.command()
@@ -77,6 +80,9 @@ FORM = click.Choice(["path", "step"])
 @click.option("--objective", type=click.Choice(list(OBJECTIVES)), help="What is maximised [default: elbo].")
 @schedule_options
 @click.option("--form", type=FORM, help="Of the programs: path, or step, which is the slower definition.")
+@click.option("--precision", type=PRECISION, help="Of an update's matrix products [default: float32].")
+@click.option("--matmul-precision", type=MATMUL_PRECISION, help="Of an update's float32 products; high: TF32 on a GPU.")
+@click.option("--checkpoint-segments", type=int, help="Cut time into so many segments, to train long sequences.")
 @click.option("--num-particles", type=int, help="Particles of the test.")
 @click.option("--eval-sequences", metavar="N|all", help="Test sequences to score.")
 @click.option("--no-report", is_flag=True, help="Leave out report.html.")
@@ -185,9 +191,9 @@ def evaluate(
 @click.command()
 @click.option(
     "--sizes",
-    type=click.Choice(["speech", "text", "pixels", "text-softmax", "evaluation", "families", "all"]),
+    type=click.Choice(["speech", "text", "pixels", "text-softmax", "evaluation", "families", "precision", "all"]),
     default="all",
-    help="What to measure: training steps at some sizes, or the evaluation.",
+    help="What to measure: training steps at some sizes, of every family or in every precision, or the evaluation.",
 )
 @click.option("--repeats", type=click.IntRange(min=1), default=7, help="Rounds to take the median of.")
 @click.option("--scaling", type=FOLDER, metavar="PNG", help="Measure over T and K instead, and draw that picture.")

@@ -13,6 +13,7 @@ from zf_pyro.data.splits import SplitSettings
 from zf_pyro.data.text import TextSettings
 from zf_pyro.errors import check
 from zf_pyro.parts import EMISSIONS, Parts, choose, is_own, require_known
+from zf_pyro.precision import MatmulPrecision, Precision
 from zf_pyro.schedules import Constant, Linear, Schedule, Scheduled, schedule
 
 
@@ -183,6 +184,12 @@ class TrainingConfig:
 
     form: Literal["path", "step"] = "path"
     """The form of the programs that is trained and tested: one latent site a sequence, or one a step (slower)."""
+    precision: Precision = "float32"
+    """Of the matrix products of an update: float32, or bfloat16 with results, laws and sums in float32. Parameters are
+    float32, and so is whatever is scored: validation and test (docs/performance.md)."""
+    matmul_precision: MatmulPrecision = "highest"
+    """How exact an update's products of float32 matrices are: highest, or high or medium, by which a GPU takes them in
+    TF32. Whatever is scored takes highest."""
     batch_size: int = 32
     """Sequences an update."""
     epochs: int = 10
@@ -201,6 +208,9 @@ class TrainingConfig:
     """Updates between validations; 0 validates after every epoch."""
     validation_sequences: int = 0
     """A seeded subset of the validation split of this size; 0 takes all."""
+    checkpoint_segments: int = 1
+    """Segments of time that an update in the path form computes again for its gradient, so that memory holds the inside
+    of one at a time: for sequences that do not fit otherwise. Without effect on the outcome but for rounding."""
     num_workers: int = 0
     """Processes that read batches ahead of the training; 0 reads each when it is due. Without effect on the outcome."""
     validation_particles: int = 25
@@ -208,7 +218,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        for name in ("batch_size", "epochs", "validation_particles"):
+        for name in ("batch_size", "epochs", "validation_particles", "checkpoint_segments"):
             check(getattr(self, name) >= 1, f"{name} must be at least 1")
         for name in ("max_steps", "clip_norm", "min_learning_rate", "validate_every", "validation_sequences"):
             check(getattr(self, name) >= 0, f"{name} must not be negative")
@@ -285,6 +295,9 @@ class Config:
         path = self.training.form == "path"
         name = self.objective.objective
         check(path or name not in ("dreg", "fivo"), f"{name} needs the path form; take --form path, or iwae")
+        whole = self.training.checkpoint_segments == 1
+        check(path or whole, "checkpoint_segments above 1 needs the path form; take --form path")
+        check(name != "fivo" or whole, "fivo draws its paths in one piece; set checkpoint_segments to 1, or take iwae")
         reason = "beta weighs p(u_t | b_t), and the encoder of srnn has seen u_t in d_t; set beta to 0"
         check(parts.family != "srnn" or weights["beta"].peak == 0 or is_own(parts.guide), reason)
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.distributions import Independent, Normal, kl_divergence
 
 from zf_pyro.noise import NORMALS
-from zf_pyro.paths import PathDistribution
+from zf_pyro.paths import PathDistribution, scores_along
 from zf_pyro.stepwise import masked_sum
 
 Site = dict[str, Any]
@@ -86,19 +86,19 @@ class Divergence:
             return Divergences(kl, kl)
         q, p, real = guide_site["fn"], model_site["fn"], None
         if isinstance(q, PathDistribution) and isinstance(p, PathDistribution):
-            steps, value = q.given(guide_site["value"]), guide_site["value"]
-            q, p, real = steps.law, p.given(value).law, steps.real
-        kl = kl_divergence(q, p)
+            kl, real = scores_along([q, p], guide_site["value"], lambda laws, _: self.balanced(*laws)), q.real
+        else:
+            kl = self.balanced(q, p)
         if not torch.is_tensor(kl):
             return Divergences(torch.zeros(()), torch.zeros(()))
-        kl = self.balanced(kl, q, p)
         parts = [kl, kl.clamp(min=self.floor)]
         parts = parts if real is None else [masked_sum(part, real) for part in parts]
         return Divergences(*(scale_and_mask(part, guide_site["scale"], guide_site["mask"]).sum() for part in parts))
 
-    def balanced(self, kl: Tensor, q: Any, p: Any) -> Tensor:
-        """The same numbers, with the gradient that the balance asks for."""
-        if self.balance == 0.5:
+    def balanced(self, q: Any, p: Any) -> Any:
+        """KL(q || p), with the gradient that the balance asks for."""
+        kl = kl_divergence(q, p)
+        if self.balance == 0.5 or not torch.is_tensor(kl):
             return kl
         still_q, still_p = held(q), held(p)
         pulled = self.balance * kl_divergence(still_q, p) + (1 - self.balance) * kl_divergence(q, still_p)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.autograd import Function
 
 from zf_pyro.transitions.base import RecurrentInit, initialise_recurrent, run_over
 
@@ -17,7 +20,23 @@ def reverse_by_length(sequences: Tensor, lengths: Tensor) -> Tensor:
     """
     steps = torch.arange(sequences.shape[-3], device=sequences.device).unsqueeze(1)
     source = torch.where(steps < lengths, lengths - 1 - steps, steps)
-    return sequences.gather(-3, source.unsqueeze(-1).expand_as(sequences))
+    rows = source * len(lengths) + torch.arange(len(lengths), device=sequences.device)
+    return Swap.apply(sequences, rows.flatten())
+
+
+class Swap(Function):
+    """The rows of sequences (..., T, B, D) in another order that is its own inverse, hence its own gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, sequences: Tensor, rows: Tensor) -> Tensor:
+        """Row `rows[i]` of each T * B rows comes to the place i."""
+        ctx.save_for_backward(rows)
+        return sequences.flatten(-3, -2).index_select(-2, rows).view(sequences.shape)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        """The same once more."""
+        return Swap.apply(gradient, *ctx.saved_tensors), None
 
 
 class Encoder(nn.Module):

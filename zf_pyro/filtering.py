@@ -97,7 +97,7 @@ class ParticleFilter:
     def run(self) -> Iterator[Moment]:
         """The steps, one after the other."""
         states, transition = self.states, self.states.transition
-        laws_of = StepLaws(states, self.posterior, self.beyond, self.shape, with_prior=True)
+        laws_of = StepLaws(states.stretch, self.posterior, self.beyond, self.shape, with_prior=True)
         state = expand_state(transition.initial(self.shape[-1]), self.shape)
         log_weights = torch.zeros(self.shape, dtype=torch.float64, device=self.real.device)
         for t, prepared in enumerate(transition.over_steps(states.embedded, states.known)):

@@ -27,8 +27,9 @@ from zf_pyro.importance import Scores, ZForcingIWAE
 from zf_pyro.noise import Beforehand
 from zf_pyro.objectives import Terms, added_terms, stochastic_sites
 from zf_pyro.paths import PathDistribution
-from zf_pyro.recursion import ListedSteps, Path
 from zf_pyro.schedules import Weight
+from zf_pyro.states import Path
+from zf_pyro.steps import ListedSteps
 
 
 class particle_filtering(Messenger):

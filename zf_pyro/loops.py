@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from zf_pyro.segments import segment_count
+
 Map = Callable[[Tensor], Tensor]
 
 LARGE = 2**17
@@ -28,27 +30,40 @@ def add_product(base: Tensor, x: Tensor, transposed: Tensor) -> Tensor:
         x: (..., B, inputs).
         transposed: W^T, (inputs, outputs): inside a loop, W is transposed once.
     """
-    return torch.addmm(base, x, transposed) if x.dim() == 2 >= base.dim() else base + x @ transposed
+    fused = x.dim() == 2 >= base.dim() and x.dtype == base.dtype
+    return torch.addmm(base, x, transposed) if fused else base + x @ transposed
 
 
 def loop_linear(base: Tensor, weight: Tensor) -> Map:
     """The map x_t -> base_t + W x_t, to be called for t = 1 .. T in this order, (..., B, inputs) to (..., B, outputs).
 
     The gradient is that of the formula, and cannot be differentiated once more. What it needs is kept as long as the
-    graph, that is, until the loss is let go. Under autocast, which this does not serve, and for small weights it is
-    left to automatic differentiation.
+    graph, that is, until the loss is let go. Small weights, and all in segments of time, are left to automatic
+    differentiation.
+
+    Under autocast the products are taken in its type. What is added to them and the gradients of the bases stay as they
+    are, and the weights' gradient is summed in float32 within its one product, where automatic differentiation would
+    round the sum at every step.
 
     Args:
         base: (..., T, B, outputs), or a bias (outputs,) for every step.
         weight: W, (outputs, inputs).
     """
-    plain = not torch.is_grad_enabled() or torch.is_autocast_enabled(weight.device.type)
-    if plain or weight.numel() < LARGE:
+    dtype = product_type(weight)
+    small = weight.numel() < LARGE and dtype == weight.dtype
+    if small or not torch.is_grad_enabled() or segment_count() > 1:
         bases, transposed = each_step(base), weight.t()
         return lambda x: add_product(next(bases), x, transposed)
-    record, bases = Record(weight.detach()), each_step(base.detach())
+    record, bases = Record(weight.detach().to(dtype)), each_step(base.detach())
     token = Collect.apply(record, base, weight)
     return lambda x: Step.apply(record, token, next(bases), x)
+
+
+def product_type(weight: Tensor) -> torch.dtype:
+    """The type in which products with a weight are taken: its own, or that of autocast, which rounds float32 alone."""
+    device = weight.device.type
+    rounded = weight.dtype == torch.float32 and torch.amp.is_autocast_available(device)
+    return torch.get_autocast_dtype(device) if rounded and torch.is_autocast_enabled(device) else weight.dtype
 
 
 def each_step(base: Tensor) -> Iterator[Tensor]:
@@ -116,7 +131,8 @@ class Collect(Function):
         gradients = ctx.record.take_gradients()
         weight = None
         if ctx.needs_input_grad[2]:
-            weight = gradients.flatten(0, -2).t() @ ctx.record.stack_inputs().flatten(0, -2)
+            inputs = ctx.record.stack_inputs()
+            weight = gradients.to(inputs.dtype).flatten(0, -2).t() @ inputs.flatten(0, -2)
         return None, gradients.sum_to_size(ctx.shape), weight
 
 
@@ -126,6 +142,7 @@ class Step(Function):
     @staticmethod
     def forward(ctx: Any, record: Record, token: Tensor, base: Tensor, x: Tensor) -> Tensor:
         """The sum base_t + W x_t."""
+        x = x.to(record.weight.dtype)
         ctx.record, ctx.t = record, record.add(x)
         if few_rows(x, record.weight):
             return base + (record.weight @ x.t()).t()
@@ -139,6 +156,7 @@ class Step(Function):
         weight = ctx.record.weight
         if not ctx.needs_input_grad[3]:
             return None, None, None, None
+        gradient = gradient.to(weight.dtype)
         if few_rows(gradient, weight):
             return None, None, None, (weight.t() @ gradient.t()).t().contiguous()
         return None, None, None, gradient @ weight

@@ -25,8 +25,8 @@ from zf_pyro.chunks import in_chunks
 from zf_pyro.conditionals import Conditional
 from zf_pyro.data.batch import SequenceBatch
 from zf_pyro.paths import Form, PathDistribution, of_form, sample_path
-from zf_pyro.recursion import PathStates
 from zf_pyro.scopes import check_store
+from zf_pyro.states import PathStates
 from zf_pyro.stepwise import Stepwise
 from zf_pyro.transitions.base import Transition
 

@@ -21,6 +21,7 @@ Command = Callable[..., None]
 
 NAMED = (
     *("seed", "max_steps", "epochs", "batch_size", "alpha", "beta", "gamma", "kl_start", "learning_rate", "form"),
+    *("precision", "matmul_precision", "checkpoint_segments"),
     *("num_particles", "level", "binarize", "protocol", "objective"),
     *("family", "guide", "prior", "transition", "emission_law"),
 )

@@ -10,7 +10,7 @@ else has it before, (..., T, B, size), as everywhere in this package.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import pyro
@@ -22,8 +22,9 @@ from torch.distributions import kl_divergence, register_kl
 
 from zf_pyro.conditionals import Conditional, Context
 from zf_pyro.noise import Standard, reparametrised
-from zf_pyro.recursion import PathStates
-from zf_pyro.stepwise import Stepwise
+from zf_pyro.segments import run_again, segment_lengths
+from zf_pyro.states import PathStates
+from zf_pyro.stepwise import Stepwise, masked_sum
 
 Form = Literal["step", "path"]
 """The two forms of a program: a site for each step's variables, or one site for a whole path."""
@@ -111,7 +112,8 @@ class PathDistribution(TorchDistribution):
 
     def log_probs(self, value: Tensor) -> Tensor:
         """Log conditional(z_t | context_t) of each step, zero at padded ones, (..., T, B), in nats."""
-        return self.given(value).log_probs(value)
+        scores = scores_along([self], value, lambda laws, latents: laws[0].log_prob(latents))
+        return scores.masked_fill(~self.real, 0.0)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """The sum over the real steps, (..., B), in nats."""
@@ -134,8 +136,32 @@ def kl_along_path(q: PathDistribution, p: PathDistribution) -> Tensor:
     """
     if q.states.path is None or p.states.path is None or q.states.path.value is not p.states.path.value:
         raise NotImplementedError("the two laws have no path in common")
-    path = q.states.path.value
-    return kl_divergence(q.given(path), p.given(path))
+    kl = scores_along([q, p], q.states.path.value, lambda laws, _: kl_divergence(*laws))
+    return masked_sum(kl, q.real)
+
+
+def scores_along(
+    laws: Sequence[PathDistribution], value: Tensor, score: Callable[[list[TorchDistribution], Tensor], Tensor]
+) -> Tensor:
+    """What `score` makes of the laws of the steps along a path, (..., T, B), in the segments that are asked for.
+
+    Args:
+        laws: of one path.
+        value: the path, (..., B, T, Z).
+        score: is given the laws' steps, of batch shape (..., T, B), and z_t, (..., T, B, Z), of all or of some steps.
+    """
+    lengths, latents = segment_lengths(value.shape[-2]), value.transpose(-2, -3)
+    if len(lengths) == 1:
+        return score([law.given(value).law for law in laws], latents)
+    made = (law.states.laws_in_segments(law.conditional, law.beyond, value, lengths) for law in laws)
+
+    def scored(latents: Tensor, makers: Sequence[Callable[[], TorchDistribution]]) -> Tensor:
+        found = score([maker() for maker in makers], latents)
+        return found.expand(torch.broadcast_shapes(found.shape, latents.shape[:-1]))
+
+    parts = zip(latents.split(lengths, -3), zip(*made, strict=True), strict=True)
+    scores = [run_again(scored, *part) for part in parts]
+    return torch.cat(scores, -2)
 
 
 def sample_path(law: PathDistribution) -> Tensor:

@@ -1,4 +1,4 @@
-"""The recursion along a latent path, run once for each path: what the path form of both programs rests on.
+"""The recursion along a latent path, over all steps of a batch or over some of them.
 
 context_t          = predict(state_{t-1}, prepared_t)
 z_t                drawn from a conditional given context_t, or given
@@ -7,170 +7,61 @@ state_t, feature_t = update(state_{t-1}, context_t, z_t)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from zf_pyro.conditionals import Conditional, Context, present
-from zf_pyro.data.batch import SequenceBatch
-from zf_pyro.kernels.choice import Drawn, kernel_for
-from zf_pyro.noise import Beforehand, Standard, reparametrised
-from zf_pyro.stepwise import stack_laws
-from zf_pyro.transitions.base import Transition, expand_state
+from zf_pyro.kernels.choice import kernel_for
+from zf_pyro.noise import Standard, reparametrised
+from zf_pyro.segments import Replayed, run_again
+from zf_pyro.steps import DrawnSteps, JoinedSteps, ListedSteps, Steps
+from zf_pyro.transitions.base import Transition
 
 Laws = Mapping[Conditional, list[TorchDistribution]]
 """The laws of the steps along a path, by the conditional that they are of."""
 
 
-class Steps:
-    """The contexts and features of all steps of one path, put together a field at a time when first read."""
-
-    def __init__(self) -> None:
-        self.fields: dict[str, Tensor] = {}
-
-    def context(self, reads: Iterable[str]) -> Context:
-        """The named fields over all steps, each (..., T, B, size); the others None."""
-        fields: dict[str, Any] = {name: self.field(name) for name in reads}
-        return Context(**fields)
-
-    def field(self, name: str) -> Tensor | None:
-        """One field over all steps; None where the transition does not provide it."""
-        if name not in self.fields:
-            made = self.make(name)
-            if made is None:
-                return None
-            self.fields[name] = made
-        return self.fields[name]
-
-    def make(self, name: str) -> Tensor | None:
-        """Put a field together, with gradients where its parts have them."""
-        raise NotImplementedError
-
-
-class ListedSteps(Steps):
-    """Of a loop that left the context and the feature of each step."""
-
-    def __init__(self, contexts: list[Context], features: list[Tensor]) -> None:
-        super().__init__()
-        self.contexts, self.features = contexts, features
-
-    def make(self, name: str) -> Tensor | None:
-        """From the parts of all steps."""
-        parts = self.features if name == "feature" else [getattr(each, name) for each in self.contexts]
-        if parts[0] is None:
-            return None
-        with torch.set_grad_enabled(any(part.requires_grad for part in parts)):
-            return torch.stack(parts, -3) if name == "feature" else self.put_together(parts)
-
-    def put_together(self, parts: list[Tensor]) -> Tensor:
-        """The parts of all steps; from the features, where each is the feature of the step before, as h_{t-1} is."""
-        if len(parts) > 1 and all(part is feature for part, feature in zip(parts[1:], self.features[:-1], strict=True)):
-            features = self.field("feature")
-            assert features is not None
-            return after(parts[0], features)
-        return torch.stack(parts, -3)
-
-
-class DrawnSteps(Steps):
-    """Of a kernel, which left all steps at once."""
-
-    def __init__(self, drawn: Drawn, embedded: Tensor) -> None:
-        super().__init__()
-        self.drawn, self.embedded = drawn, embedded
-
-    def make(self, name: str) -> Tensor | None:
-        """From what the kernel left."""
-        drawn = self.drawn
-        makers: dict[str, Callable[[], Tensor]] = {
-            "feature": lambda: drawn.features,
-            "input": lambda: self.embedded,
-            "hidden": lambda: after(drawn.initial.hidden, drawn.features),
-            "latent": lambda: after(drawn.initial.latent, drawn.latents),
-        }
-        with torch.set_grad_enabled(drawn.features.requires_grad):
-            return makers[name]() if name in makers else None
-
-
-def after(first: Tensor, sequences: Tensor) -> Tensor:
-    """Sequences (..., T, B, size) moved by a step, `first` (..., B, size) in front and the last step left out."""
-    return torch.cat([first.unsqueeze(-3), sequences[..., :-1, :, :]], -3)
-
-
-@dataclass(frozen=True)
-class Path:
-    """A path and what the recursion made of it.
+class Passage(NamedTuple):
+    """What a run of the recursion leaves.
 
     Attributes:
-        value: z_1..z_T, (..., B, T, Z).
+        latents: z_t, (..., T, B, Z).
         steps: contexts and features.
-        laws: those that were made on the way, if any, step by step.
+        laws: those that were made on the way, step by step.
         whole: those that were made for all steps at once.
-        version: how often the value had been written into.
-        with_gradients: whether gradients were wanted.
+        state: after the last step.
     """
 
-    value: Tensor
+    latents: Tensor
     steps: Steps
     laws: Laws
     whole: Mapping[Conditional, TorchDistribution]
-    version: int
-    with_gradients: bool
-
-    @classmethod
-    def now(
-        cls, value: Tensor, steps: Steps, laws: Laws, whole: Mapping[Conditional, TorchDistribution] | None = None
-    ) -> Path:
-        """A path just run along."""
-        return cls(value, steps, laws, whole or {}, version(value), torch.is_grad_enabled())
-
-    def is_of(self, value: Tensor) -> bool:
-        """Whether `value` is the very tensor, not written into since, and gradients are there where they are wanted."""
-        wanted = self.with_gradients or not torch.is_grad_enabled()
-        return value is self.value and version(value) == self.version and wanted
+    state: Any
 
 
-def version(tensor: Tensor) -> int:
-    """How often a tensor was written into; tensors made in inference mode do not count."""
-    return 0 if tensor.is_inference() else tensor._version
+class Stretch(NamedTuple):
+    """Consecutive steps of a batch, as the recursion finds them.
 
-
-class PathStates:
-    """The states of one run of a program along a latent path, computed once for each path that is asked for.
-
-    Args:
-        model: the program, or the one that a guide was made for.
-        transition: its recursion.
-        prior: its prior, which a posterior may read.
-        batch: the sequences.
-        factors: of the dropout on the inputs. Another run must share batch and factors, the very objects, to take over
-            these states.
+    Attributes:
+        transition: the recursion.
+        prior: p(z_t | context_t), which a posterior may read.
+        embedded: embed(u_t), (..., T, B, E).
+        known: what the transition knows of the contexts of all steps without any z.
     """
 
-    def __init__(
-        self, model: Any, transition: Transition, prior: Conditional, batch: SequenceBatch, factors: Tensor | None
-    ) -> None:
-        self.model, self.transition, self.prior = model, transition, prior
-        self.batch, self.factors = batch, factors
-        self.path: Path | None = None
-        self.tensors = [(tensor, version(tensor)) for tensor in (*model.parameters(), *model.buffers())]
-        self.with_gradients = torch.is_grad_enabled()
+    transition: Transition
+    prior: Conditional
+    embedded: Tensor
+    known: Context
 
-    @cached_property
-    def embedded(self) -> Tensor:
-        """embed(u_1)..embed(u_T), (..., T, B, E)."""
-        with torch.set_grad_enabled(self.with_gradients):
-            return self.model.embed_inputs(self.batch, self.factors)
-
-    @cached_property
-    def known(self) -> Context:
-        """What needs no z of the contexts of all steps."""
-        with torch.set_grad_enabled(self.with_gradients):
-            return self.transition.known(self.embedded)
+    def parts(self, lengths: Sequence[int]) -> Iterator[Stretch]:
+        """The same steps in pieces."""
+        for embedded, known in zip(self.embedded.split(lengths, -3), split(self.known, lengths), strict=True):
+            yield self._replace(embedded=embedded, known=known)
 
     def known_of(self, conditional: Conditional, beyond: Context) -> Context:
         """What a conditional reads of all steps at once: fields that need no z, and those beyond the context."""
@@ -182,53 +73,35 @@ class PathStates:
         """For each step the function from context_t to the law of a conditional."""
         return conditional.over_steps(self.known_of(conditional, beyond))
 
-    def first_law(self, conditional: Conditional, beyond: Context) -> TorchDistribution:
-        """The law of step 1, which no z has a say in."""
-        prepared = self.transition.prepare(self.embedded[..., 0, :, :])
-        context = self.transition.predict(self.transition.initial(self.batch.num_sequences), prepared)
-        if "prior" in conditional.reads:
-            context = context._replace(prior=self.prior(context))
-        return next(self.over_steps(conditional, beyond))(context)
-
-    def run(self, choose: Callable[[Context], Tensor], shape: torch.Size) -> tuple[list[Tensor], Steps]:
-        """The recursion: every z_t is what `choose` makes of context_t.
-
-        Args:
-            choose: gives z_t, (*shape, Z).
-            shape: (..., B).
-        """
-        transition = self.transition
-        state = transition.initial(self.batch.num_sequences)
-        if shape != (self.batch.num_sequences,):
-            state = expand_state(state, shape)
+    def run(self, choose: Callable[[Context], Tensor], state: Any) -> tuple[list[Tensor], ListedSteps, Any]:
+        """The recursion from a state: every z_t is what `choose` makes of context_t, (..., B, Z)."""
         latents, contexts, features = [], [], []
-        for prepared in transition.over_steps(self.embedded, self.known):
-            context = transition.predict(state, prepared)
+        for prepared in self.transition.over_steps(self.embedded, self.known):
+            context = self.transition.predict(state, prepared)
             latent = choose(context)
-            state, feature = transition.update(state, context, latent)
+            state, feature = self.transition.update(state, context, latent)
             latents.append(latent)
             contexts.append(context)
             features.append(feature)
-        return latents, ListedSteps(contexts, features)
+        return latents, ListedSteps(contexts, features), state
 
     def draw(
-        self, conditional: Conditional, beyond: Context, shape: torch.Size, standard: Standard | None = None
-    ) -> Tensor:
-        """Draw a path, (*shape, T, Z), a step after the other from `conditional`.
+        self, conditional: Conditional, beyond: Context, state: Any, shape: torch.Size, standard: Standard
+    ) -> Passage:
+        """Draw a path, a step after the other from `conditional`, by a kernel where there is one.
 
         Args:
             conditional: the law of a step. Where it reads the prior, the prior's laws are kept beside its own.
             beyond: what it reads besides the context, for all steps, (..., T, B, size).
+            state: before the first step, its parts (*shape, size).
             shape: (..., B).
-            standard: where normal numbers come from; None draws those of all steps at once.
+            standard: where normal numbers come from.
         """
-        standard = standard or Beforehand(self.embedded.shape[-3])
         kernel = kernel_for(self.transition, conditional, self.known_of(conditional, beyond), self.embedded)
         if kernel is not None:
-            drawn = kernel.draw(self.embedded, shape, standard)
-            value = drawn.latents.transpose(-2, -3)
-            self.path = Path.now(value, DrawnSteps(drawn, self.embedded), {}, {conditional: drawn.law})
-            return value
+            drawn = kernel.draw(self.embedded, state, shape, standard)
+            whole = {conditional: drawn.law}
+            return Passage(drawn.latents, DrawnSteps(drawn, self.embedded), {}, whole, drawn.last)
         laws_of = StepLaws(self, conditional, beyond, shape, with_prior="prior" in conditional.reads)
         kept: dict[Conditional, list[TorchDistribution]] = {each: [] for each in laws_of.steps}
 
@@ -237,58 +110,53 @@ class PathStates:
                 kept[each].append(law)
             return reparametrised(kept[conditional][-1], standard)
 
-        latents, along = self.run(choose, shape)
-        value = torch.stack(latents, -3).transpose(-2, -3)
-        self.path = Path.now(value, along, kept)
-        return value
+        latents, steps, state = self.run(choose, state)
+        return Passage(torch.stack(latents, -3), steps, kept, {}, state)
 
-    def along(self, value: Tensor) -> Path:
-        """What the recursion makes of a path (..., B, T, Z): what is at hand, if it is the very tensor, else anew."""
-        if self.path is None or not self.path.is_of(value):
-            particles = self.embedded.shape[:-3]
-            shape = torch.broadcast_shapes(value.shape[:-2], (*particles, self.batch.num_sequences))
-            latents = iter(value.expand(*shape, *value.shape[-2:]).unbind(-2))
-            _, steps = self.run(lambda context: next(latents), shape)
-            self.path = Path.now(value, steps, {})
-        return self.path
+    def draw_in_segments(
+        self,
+        conditional: Conditional,
+        beyond: Context,
+        state: Any,
+        shape: torch.Size,
+        standard: Standard,
+        lengths: Sequence[int],
+    ) -> Passage:
+        """As `draw`, in segments of so many steps that are drawn again for their gradient; no law is kept."""
+        found: list[tuple[Tensor, dict[str, Tensor]]] = []
+        for part, others in zip(self.parts(lengths), split(beyond, lengths), strict=True):
+            numbers = Replayed(standard)
 
-    def laws(self, conditional: Conditional, beyond: Context, value: Tensor) -> TorchDistribution:
-        """The laws of all steps along a path (..., B, T, Z) as one, of batch shape (..., T, B) or what broadcasts."""
-        path = self.along(value)
-        if conditional in path.whole:
-            return path.whole[conditional]
-        drawn = path.laws.get(conditional)
-        law = stack_laws(drawn[0], drawn) if drawn else None
-        if law is not None:
-            return law
-        context = path.steps.context(conditional.reads)._replace(**present(beyond))
-        if "prior" in conditional.reads:
-            context = context._replace(prior=self.laws(self.prior, Context(), value))
-        return conditional(context)
+            def drawn(
+                state: Any, part: Stretch = part, others: Context = others, numbers: Replayed = numbers
+            ) -> tuple[Tensor, dict[str, Tensor], Any]:
+                numbers.rewind()
+                passage = part.draw(conditional, others, state, shape, numbers)
+                return passage.latents, passage.steps.computed(), passage.state
 
-    def adopt(self, other: PathStates, value: Tensor) -> None:
-        """Take over what another run made of the very tensor `value`, where nothing it depends on has changed."""
-        if other.path is not None and other.path.is_of(value) and other.serves(self):
-            laws = {self.prior: other.path.laws[self.prior]} if self.prior in other.path.laws else {}
-            self.path = replace(other.path, laws=laws, whole={})
+            *made, state = run_again(drawn, state)
+            found.append(tuple(made))  # type: ignore[arg-type]
+        latents, fields = zip(*found, strict=True)
+        joined = {name: torch.cat([each[name] for each in fields], -3) for name in fields[0]}
+        return Passage(torch.cat(latents, -3), JoinedSteps(joined), {}, {}, state)
 
-    def serves(self, other: PathStates) -> bool:
-        """Whether these states are those that the run of `other` would come to on the same path."""
-        return (
-            self.model is other.model
-            and self.batch is other.batch
-            and self.factors is other.factors
-            and self.with_gradients == other.with_gradients
-            and len(self.tensors) == len(other.tensors)
-            and all(p is q and i == j for (p, i), (q, j) in zip(self.tensors, other.tensors, strict=True))
-        )
+
+def split(context: Context, lengths: Sequence[int]) -> Iterator[Context]:
+    """A context of all steps, its fields (..., T, B, size), in pieces."""
+    fields = present(context)
+    if not fields:
+        yield from (context for _ in lengths)
+        return
+    for parts in zip(*(field.split(lengths, -3) for field in fields.values()), strict=True):
+        named: dict[str, Any] = dict(zip(fields, parts, strict=True))
+        yield Context(**named)
 
 
 class StepLaws:
     """The laws of z_t given context_t, t = 1 .. T in this order: of a conditional, and of the prior before it.
 
     Args:
-        states: of the run.
+        stretch: the steps.
         conditional: the law of a step; it may read the prior.
         beyond: what it reads besides the context, for all steps, (..., T, B, size).
         shape: (..., B), the batch shape that laws are expanded to.
@@ -296,11 +164,11 @@ class StepLaws:
     """
 
     def __init__(
-        self, states: PathStates, conditional: Conditional, beyond: Context, shape: torch.Size, *, with_prior: bool
+        self, stretch: Stretch, conditional: Conditional, beyond: Context, shape: torch.Size, *, with_prior: bool
     ) -> None:
-        self.prior, self.shape = states.prior, shape
+        self.prior, self.shape = stretch.prior, shape
         wanted = dict.fromkeys((*([self.prior] if with_prior else []), conditional))
-        self.steps = {each: states.over_steps(each, beyond if each is conditional else Context()) for each in wanted}
+        self.steps = {each: stretch.over_steps(each, beyond if each is conditional else Context()) for each in wanted}
 
     def __call__(self, context: Context) -> dict[Conditional, TorchDistribution]:
         """Those of the next step."""

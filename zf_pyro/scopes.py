@@ -12,10 +12,17 @@ from pyro.nn import PyroModule
 from pyro.params import param_with_module_name
 from torch import nn
 
+from zf_pyro.precision import set_matmul_precision
+
 
 def prepare_torch() -> None:
-    """Process-wide settings of the commands: gradients that vanish are denormal numbers, and those are slow."""
+    """Process-wide settings of the commands.
+
+    Gradients that vanish are denormal numbers, and those are slow. Products are exact to float32, whatever the
+    environment says, except where training asks for less.
+    """
     torch.set_flush_denormal(True)
+    set_matmul_precision("highest")
     pyro.enable_validation(False)
 
 

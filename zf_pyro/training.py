@@ -21,9 +21,11 @@ from zf_pyro.data.loader import Split, epoch_batches, fetched, ordered_batches, 
 from zf_pyro.errors import TrainingError
 from zf_pyro.guides import Guide
 from zf_pyro.model import StochasticRNN
+from zf_pyro.precision import matmul_precision, products_in
 from zf_pyro.random_states import random_states, set_random_states
 from zf_pyro.schedules import Constant
 from zf_pyro.scopes import local_parameters
+from zf_pyro.segments import in_segments
 
 MAX_SKIPPED = 20
 """Non-finite steps in a row that end a run."""
@@ -74,7 +76,7 @@ class Trainer:
         self.elbo = build_objective(config.objective, count=min(options.batch_size, len(train.lengths)))
         self.loss: nn.Module = self.elbo(model, guide)
         self.parameters = list(self.loss.parameters())
-        self.optimizer = torch.optim.Adam(self.parameters, lr=options.rate.peak, eps=options.adam_epsilon)
+        self.optimizer = torch.optim.Adam(self.parameters, lr=options.rate.peak, eps=options.adam_epsilon, fused=True)
         self.halving = ReduceLROnPlateau(
             self.optimizer, mode="max", factor=0.5, patience=0, threshold=0.0, min_lr=options.min_learning_rate
         )
@@ -151,11 +153,13 @@ class Trainer:
         self.model.train()
         self.guide.train()
         self.elbo.step = self.step
-        loss = self.loss(batch.to(self.device), form=self.options.form)
-        self.optimizer.zero_grad()
-        loss.backward()
+        there = batch.to(self.device)
+        with matmul_precision(self.options.matmul_precision):
+            loss = self.loss_of(there)
+            self.optimizer.zero_grad()
+            loss.backward()
         norm = clip_grad_norm_(self.parameters, self.options.clip_norm or math.inf)
-        record = self.record(loss, norm)
+        record = self.record(loss, norm, there.lengths)
         self.step += 1
         if math.isfinite(record["loss"]) and math.isfinite(record["gradient_norm"]):
             with rate_of(self.optimizer, record["learning_rate"]):
@@ -163,7 +167,13 @@ class Trainer:
             self.skipped_in_a_row = 0
         else:
             self.skip()
-        return {**record, "length": batch.mask.float().sum(0).mean().item(), "skipped": self.skipped}
+        return {**record, "skipped": self.skipped}
+
+    def loss_of(self, batch: SequenceBatch) -> Tensor:
+        """The loss of a batch that is on the device, in the precision of training."""
+        precision, count = products_in(self.options.precision, self.device), self.options.checkpoint_segments
+        with precision, in_segments(count):
+            return self.loss(batch, form=self.options.form)
 
     def skip(self) -> None:
         """Count a step that was left out, and give up after too many."""
@@ -175,12 +185,13 @@ class Trainer:
                 "try a smaller learning_rate or clip_norm"
             )
 
-    def record(self, loss: Tensor, norm: Tensor) -> Record:
-        """The numbers of one update, in nats per sequence, fetched from the device at once."""
+    def record(self, loss: Tensor, norm: Tensor, lengths: Tensor) -> Record:
+        """The numbers of one update, in nats per sequence: all that an update waits for the device for."""
         terms = self.elbo.last_terms
         assert terms is not None
         present = {name: term / self.elbo.count for name, term in terms._asdict().items() if term is not None}
-        values = torch.stack([loss.detach(), norm, *present.values()]).tolist()
+        values = fetch([loss.detach(), norm, *present.values(), lengths.to(loss.dtype).mean()])
+        *values, length = values
         record = dict(zip(["loss", "gradient_norm", *present], values, strict=True))
         elbo = {"elbo": record["reconstruction"] - record["kl"]} if "kl" in record else {}
         weights = self.elbo.weights()._asdict()
@@ -192,6 +203,7 @@ class Trainer:
             **record,
             **{name: weights[name] for name in self.weights_to_record},
             "learning_rate": self.optimizer.param_groups[0]["lr"] * (rate(self.step) / rate.peak),
+            "length": length,
         }
 
     def validate(self) -> Record:
@@ -269,6 +281,11 @@ def rate_of(optimizer: torch.optim.Optimizer, rate: float) -> Iterator[None]:
         yield
     finally:
         group["lr"] = outside
+
+
+def fetch(values: list[Tensor]) -> list[float]:
+    """Numbers on a device, each of shape (), to the host at once."""
+    return torch.stack(values).tolist()
 
 
 def copy_state(module: nn.Module) -> dict[str, Tensor]:

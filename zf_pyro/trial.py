@@ -39,7 +39,7 @@ def try_out(trainer: Trainer, config: ModelConfig, observation: Observation) -> 
             require_sites(trainer.guide, batch, form)
             require_units(trainer.model, batch, config)
             with greatest_weights(trainer.elbo):
-                trainer.loss(batch, form=form).backward()
+                trainer.loss_of(batch).backward()
             importance_weights(trainer.model, trainer.guide, batch, 2, form=form)
     except Exception as error:  # whatever a user's parts raise
         raise InputError(f"the parts named do not work together: {told(error)}") from error

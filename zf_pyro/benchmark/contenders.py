@@ -1,9 +1,11 @@
-"""Four programs for one training step of the same model, objective and optimiser.
+"""Programs for one training step of the same model, objective and optimiser.
 
-step_form   the definition: Pyro sites at every time step, recursion in guide and model
-path_form   one latent site a sequence, the recursion once
-plain_loop  PyTorch alone, all heads inside the loop over time, as the authors' released programs are written
-floor       the path z given, so that `torch.nn.LSTM` runs the recursion and all heads run on (T, B) at once
+step_form     the definition: Pyro sites at every time step, recursion in guide and model
+path_form     one latent site a sequence, the recursion once, by its kernel where there is one
+generic_loop  the path form without a kernel
+segments      the path form in segments of `SEGMENT` steps
+plain_loop    PyTorch alone, all heads inside the loop over time, as the authors' released programs are written
+floor         the path z given, so that `torch.nn.LSTM` runs the recursion and all heads run on (T, B) at once
 
 Nothing with these layers is faster than the floor, which computes something else: it draws no z.
 """
@@ -12,6 +14,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,11 +26,14 @@ from zf_pyro.benchmark.sizes import Size, build, random_batch
 from zf_pyro.conditionals import DiagonalGaussian
 from zf_pyro.data.batch import SequenceBatch
 from zf_pyro.guides import Guide
+from zf_pyro.kernels.choice import generic_loop
 from zf_pyro.model import StochasticRNN
 from zf_pyro.objectives import ZForcingELBO
 from zf_pyro.paths import Form
+from zf_pyro.segments import in_segments
 
 ALPHA = BETA = 0.005
+SEGMENT = 100
 
 
 def contenders(size: Size, device: torch.device, names: Iterable[str] | None = None) -> dict[str, Callable[[], None]]:
@@ -37,6 +44,8 @@ def contenders(size: Size, device: torch.device, names: Iterable[str] | None = N
     programs: dict[str, Callable[[], nn.Module]] = {
         "step_form": lambda: InForm(model, guide, "step"),
         "path_form": lambda: InForm(model, guide, "path"),
+        "generic_loop": lambda: InForm(model, guide, "path", condition=generic_loop),
+        "segments": lambda: InForm(model, guide, "path", condition=partial(in_segments, -(-size.steps // SEGMENT))),
         "plain_loop": lambda: PlainLoop(model, guide),
         "floor": lambda: Floor(model, guide, size).to(device),
     }
@@ -45,7 +54,7 @@ def contenders(size: Size, device: torch.device, names: Iterable[str] | None = N
 
 def training_step(program: nn.Module, batch: SequenceBatch) -> Callable[[], None]:
     """Loss, gradients and a step of Adam."""
-    optimizer = torch.optim.Adam(program.parameters(), lr=1e-4)
+    optimizer = torch.optim.Adam(program.parameters(), lr=1e-4, fused=True)
 
     def step() -> None:
         optimizer.zero_grad()
@@ -59,14 +68,21 @@ class InForm(nn.Module):
     """The library's own loss in one of the two forms."""
 
     def __init__(
-        self, model: StochasticRNN, guide: Guide, form: Form, alpha: float = ALPHA, beta: float = BETA
+        self,
+        model: StochasticRNN,
+        guide: Guide,
+        form: Form,
+        alpha: float = ALPHA,
+        beta: float = BETA,
+        condition: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         super().__init__()
-        self.loss, self.form = ZForcingELBO(alpha, beta)(model, guide), form
+        self.loss, self.form, self.condition = ZForcingELBO(alpha, beta)(model, guide), form, condition
 
     def forward(self, batch: SequenceBatch) -> Tensor:
         """The loss, summed over sequences."""
-        return self.loss(batch, form=self.form)
+        with self.condition():
+            return self.loss(batch, form=self.form)
 
 
 class PlainLoop(nn.Module):

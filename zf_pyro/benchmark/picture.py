@@ -25,6 +25,9 @@ def draw(figures: dict[str, Any], picture: Path) -> None:
         other = axis.twinx()
         lines = axis.loglog(over, [point["seconds"] for point in points.values()], "o-", label="seconds")
         lines += other.loglog(over, [point["memory_mib"] for point in points.values()], "s--C1", label="MiB")
+        if name == "steps":
+            cut = [point["memory_mib"] for point in figures["segments"].values()]
+            lines += other.loglog(over, cut, "^:C2", label="MiB in segments")
         axis.set(xlabel=label, ylabel="seconds", xticks=over, xticklabels=over)
         axis.minorticks_off()
         other.set_ylabel("peak memory, MiB")

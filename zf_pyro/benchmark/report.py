@@ -9,18 +9,25 @@ from typing import Any
 
 import torch
 
-from zf_pyro.benchmark.contenders import contenders
+from zf_pyro.benchmark.contenders import SEGMENT, contenders
 from zf_pyro.benchmark.evaluation import evaluators
 from zf_pyro.benchmark.families import family_steps
 from zf_pyro.benchmark.measure import alternating_medians, machine, peak_memory
 from zf_pyro.benchmark.picture import draw
+from zf_pyro.benchmark.precision import PRECISIONS, precision_steps
 from zf_pyro.benchmark.sizes import SIZES
 from zf_pyro.scopes import local_parameters
 
-EVALUATION, OF_FAMILIES = "evaluation", "families"
-CHOICES = (*SIZES, EVALUATION, OF_FAMILIES)
+EVALUATION, OF_FAMILIES, OF_PRECISIONS = "evaluation", "families", "precision"
+CHOICES = (*SIZES, EVALUATION, OF_FAMILIES, OF_PRECISIONS)
 
-PROGRAMS = {"step_form": "step form", "path_form": "path form", "plain_loop": "plain loop", "floor": "floor"}
+PROGRAMS = {
+    "step_form": "step form",
+    "path_form": "path form",
+    "generic_loop": "its generic loop",
+    "plain_loop": "plain loop",
+    "floor": "floor",
+}
 EVALUATORS = {
     "renyi": "RenyiELBO, step form",
     "renyi_vectorized": "the same, vectorized",
@@ -29,7 +36,7 @@ EVALUATORS = {
 }
 NUM_PARTICLES = 100
 EVALUATION_ROUNDS = 3
-STEPS = (98, 196, 392, 784, 1568)
+STEPS = (100, 400, 1600, 10_000)
 PARTICLES = (1, 10, 100, 1000)
 
 Say = Callable[[str], None]
@@ -52,6 +59,8 @@ def benchmark(names: list[str], repeats: int, device: torch.device, say: Say) ->
         figures[EVALUATION] = evaluation(min(repeats, EVALUATION_ROUNDS), device, say)
     if OF_FAMILIES in names:
         figures[OF_FAMILIES] = families(repeats, device, say)
+    if OF_PRECISIONS in names:
+        figures[OF_PRECISIONS] = precisions(repeats, device, say)
     return figures
 
 
@@ -66,10 +75,23 @@ def families(repeats: int, device: torch.device, say: Say) -> dict[str, float]:
     return times
 
 
+def precisions(repeats: int, device: torch.device, say: Say) -> dict[str, dict[str, float]]:
+    """Measure a training step of every size in every precision; returns seconds."""
+    say(f"\nA training step in every precision, path form: median seconds of {repeats}\n")
+    say(row("sizes", *PRECISIONS))
+    say(row(*["---"] * (len(PRECISIONS) + 1)))
+    figures = {}
+    for name, size in SIZES.items():
+        with local_parameters():
+            figures[name] = alternating_medians(precision_steps(size, device), repeats, device)
+        say(row(name, *(f"{seconds:.3f}" for seconds in figures[name].values())))
+    return figures
+
+
 def measure_training(name: str, repeats: int, device: torch.device) -> tuple[dict[str, float], dict[str, float]]:
     """Seconds and MiB of a training step of each program."""
     with local_parameters():
-        times = alternating_medians(contenders(SIZES[name], device), repeats, device)
+        times = alternating_medians(contenders(SIZES[name], device, PROGRAMS), repeats, device)
     return times, {program: peak_memory(task(name, program, device)) for program in PROGRAMS}
 
 
@@ -110,18 +132,27 @@ def scaling(repeats: int, device: torch.device, picture: Path, say: Say) -> dict
     Raises:
         OSError: the picture cannot be written.
     """
-    figures: dict[str, Any] = {"machine": machine(device), "repeats": repeats, "steps": {}, "particles": {}}
+    figures: dict[str, Any] = {
+        "machine": machine(device),
+        "repeats": repeats,
+        "steps": {},
+        "segments": {},
+        "particles": {},
+    }
     say(in_words(figures["machine"]))
     say(f"\nThe path form: median seconds of {repeats}, and peak memory\n")
-    say(row("T, a training step at pixels' sizes", "cost"))
-    say(row("---", "---"))
+    say(row("T, a training step at pixels' sizes", "cost", f"in segments of {SEGMENT} steps"))
+    say(row("---", "---", "---"))
     for steps in STEPS:
+        names = ("path_form", "segments")
         with local_parameters():
-            programs = contenders(replace(SIZES["pixels"], steps=steps), device, ["path_form"])
-            seconds = alternating_medians(programs, repeats, device)["path_form"]
-        memory = peak_memory(task("pixels", "path_form", device, steps=steps))
-        figures["steps"][steps] = {"seconds": seconds, "memory_mib": memory}
-        say(row(str(steps), cost(seconds, memory)))
+            programs = contenders(replace(SIZES["pixels"], steps=steps), device, names)
+            times = alternating_medians(programs, repeats, device)
+        for name, place in zip(names, ("steps", "segments"), strict=True):
+            peak = peak_memory(task("pixels", name, device, steps=steps))
+            figures[place][steps] = {"seconds": times[name], "memory_mib": peak}
+        costs = (figures[place][steps] for place in ("steps", "segments"))
+        say(row(str(steps), *(cost(each["seconds"], each["memory_mib"]) for each in costs)))
     say("\n" + row("K, importance weights at text's sizes", "cost"))
     say(row("---", "---"))
     for particles in PARTICLES:

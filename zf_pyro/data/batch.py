@@ -51,9 +51,9 @@ class SequenceBatch:
         return self.mask.sum(0)
 
     def to(self, device: torch.device | str) -> SequenceBatch:
-        """The same batch on another device."""
-        targets = None if self.targets is None else self.targets.to(device)
-        return replace(self, inputs=self.inputs.to(device), targets=targets, mask=self.mask.to(device))
+        """The same batch on another device; the host does not wait for a copy to a GPU."""
+        targets = None if self.targets is None else moved(self.targets, device)
+        return replace(self, inputs=moved(self.inputs, device), targets=targets, mask=moved(self.mask, device))
 
     def part(self, start: int, stop: int) -> SequenceBatch:
         """The sequences start, .., stop - 1, with the padding that they have here."""
@@ -115,6 +115,13 @@ class SequenceBatch:
         if not condition_on_first:
             frames = [torch.cat([torch.zeros_like(each[:1]), each]) for each in frames]
         return shifted(frames, first_input_is_data=condition_on_first)
+
+
+def moved(values: Tensor, device: torch.device | str) -> Tensor:
+    """A tensor on another device; from the CPU to a GPU by way of pinned memory, which alone is copied unattended."""
+    if values.device.type == "cpu" and torch.device(device).type == "cuda":
+        return values.pin_memory().to(device, non_blocking=True)
+    return values.to(device)
 
 
 def as_frames(sequence: Any, number: int) -> Tensor:

@@ -25,7 +25,7 @@ from zf_pyro.conditionals import (
 from zf_pyro.kernels.lstm_gaussian import LSTMGaussian
 from zf_pyro.kernels.window import Clip, Clips
 from zf_pyro.noise import Standard
-from zf_pyro.transitions.base import Transition, expand_state
+from zf_pyro.transitions.base import Transition
 from zf_pyro.transitions.recurrent import LSTMState, LSTMTransition
 
 ALLOWED = ContextVar("ALLOWED", default=True)
@@ -48,12 +48,14 @@ class Drawn(NamedTuple):
         latents: z_1..z_T, (..., T, B, Z).
         features: h_1..h_T, (..., T, B, H).
         initial: the state before the first step, its parts (..., B, size).
+        last: the state after the last.
         law: of every z_t, of batch shape (..., T, B).
     """
 
     latents: Tensor
     features: Tensor
     initial: LSTMState
+    last: LSTMState
     law: TorchDistribution
 
 
@@ -70,19 +72,18 @@ class Kernel(NamedTuple):
     posterior: DiagonalGaussian
     share: FirstLayer
 
-    def draw(self, embedded: Tensor, shape: torch.Size, standard: Standard) -> Drawn:
+    def draw(self, embedded: Tensor, initial: LSTMState, shape: torch.Size, standard: Standard) -> Drawn:
         """Draw a path.
 
         Args:
             embedded: embed(u_1)..embed(u_T), (..., T, B, E).
+            initial: the state before the first step, its parts (*shape, size).
             shape: (..., B).
             standard: gives the numbers of each step in turn.
         """
-        steps, sequences, _ = embedded.shape[-3:]
-        initial: LSTMState = expand_state(self.transition.initial(sequences), shape)
-        noise = torch.stack([standard(initial.latent) for _ in range(steps)], -3)
+        noise = torch.stack([standard(initial.latent) for _ in range(embedded.shape[-3])], -3)
         bases = self.share.base, self.transition.from_input(embedded)
-        found = LSTMGaussian.apply(
+        *found, cell = LSTMGaussian.apply(
             torch.is_grad_enabled(),
             self.clips(),
             noise.reshape(-1, *noise.shape[-3:]),
@@ -91,7 +92,8 @@ class Kernel(NamedTuple):
             *self.weights(),
         )
         latents, features, parameters = (each.reshape(*shape[:-1], *each.shape[1:]) for each in found)
-        return Drawn(latents, features, initial, self.posterior.law(parameters))
+        last = LSTMState(features[..., -1, :, :], cell.reshape(initial.cell.shape), latents[..., -1, :, :])
+        return Drawn(latents, features, initial, last, self.posterior.law(parameters))
 
     def clips(self) -> Clips:
         """The bounds of activations and parameters."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
@@ -23,13 +24,23 @@ def gapless(x: Tensor, part: slice) -> Tensor:
     return columns(x)[part].flatten(2).contiguous()
 
 
+def as_columns(state: Tensor) -> Tensor:
+    """A state (K, B, H) as (H, K B)."""
+    return state.permute(2, 0, 1).flatten(1)
+
+
+def as_state(state: Tensor, particles: int) -> Tensor:
+    """A state (H, K B) as (K, B, H)."""
+    return state.unflatten(1, (particles, -1)).permute(1, 2, 0).contiguous()
+
+
 def windows(steps: int) -> Iterator[slice]:
     """The steps of each window."""
     return (slice(first, min(steps, first + LENGTH)) for first in range(0, steps, LENGTH))
 
 
 class LSTMGaussian(Function):
-    """z_t, h_t, and m_t beside v_t, each (K, T, B, size), of the formulas in `zf_pyro.kernels.window`.
+    """z_t, h_t, and m_t beside v_t, (K, T, B, size), and c_T, (K, B, H), of the formulas in `zf_pyro.kernels.window`.
 
     The gradient cannot be differentiated once more.
     """
@@ -45,7 +56,7 @@ class LSTMGaussian(Function):
         hidden: Tensor,
         cell: Tensor,
         *weights: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, ...]:
         """Run along the path.
 
         Args:
@@ -65,7 +76,7 @@ class LSTMGaussian(Function):
         latents, states, laws = (noise.new_empty(particles, steps, sequences, size) for size in sizes)
         keep = with_gradients and any(ctx.needs_input_grad)
         kept: list[Tensor] = []
-        state = tuple(each.permute(2, 0, 1).flatten(1) for each in (hidden, cell))
+        state = as_columns(hidden), as_columns(cell)
         for part in windows(steps):
             window = Window.empty(shared, gapless(noise, part))
             for buffer, base in ((window.hidden, hidden_base), (window.gates, gates_base)):
@@ -79,7 +90,7 @@ class LSTMGaussian(Function):
                 kept += window
         ctx.clips, ctx.shapes = clips, (hidden_base.shape, gates_base.shape, particles)
         ctx.save_for_backward(*kept, *weights)
-        return latents, states, laws
+        return latents, states, laws, as_state(window.cells[-1], particles)
 
     @staticmethod
     @once_differentiable
@@ -92,12 +103,13 @@ class LSTMGaussian(Function):
         size = len(Window._fields)
         weights = Weights(*saved[len(parts) * size :])
         bases = gradients[0].new_empty(hidden_shape), gradients[0].new_empty(gates_shape)
-        zeros = gradients[1].new_zeros(gradients[1].shape[-1], particles * sequences)
-        carry = Carry(zeros, zeros.clone())
+        *of_steps, of_cell = gradients
+        cell = as_columns(of_cell).clone(memory_format=torch.contiguous_format)
+        carry = Carry(torch.zeros_like(cell), cell)
         total: list[Tensor] = []
         for number, part in reversed(list(enumerate(parts))):
             window = Window(*saved[number * size : (number + 1) * size])
-            outer = Outer(*(gapless(each, part) for each in gradients))
+            outer = Outer(*(gapless(each, part) for each in of_steps))
             found = go_back(window, weights, ctx.clips, outer, carry)
             found = Inner(*(None if each is None else as_rows(each) for each in found))  # type: ignore[arg-type]
             for base, gradient in zip(bases, (found.hidden, found.gates), strict=True):
@@ -105,8 +117,7 @@ class LSTMGaussian(Function):
                 by_particle = gradient.unflatten(0, (-1, particles, sequences)).transpose(0, 1)
                 place.copy_(by_particle.sum_to_size(place.shape))
             total = add_up(total, weight_gradients(window, found))
-        first = (each.unflatten(1, (particles, sequences)).permute(1, 2, 0) for each in carry)
-        return None, None, None, *bases, *first, *total
+        return None, None, None, *bases, *(as_state(each, particles) for each in carry), *total
 
 
 def add_up(total: list[Tensor], more: list[Tensor]) -> list[Tensor]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from zf_pyro.conditionals import Context
+from zf_pyro.segments import run_again, segment_lengths
 
 RecurrentInit = Literal["orthogonal", "uniform"]
 
@@ -85,7 +86,19 @@ def fold(sequences: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
 def run_over(network: nn.RNNBase, sequences: Tensor) -> Tensor:
     """The states (..., T, B, H) of a recurrent network of one layer over sequences (..., T, B, D), from zero."""
     together, apart = fold(sequences)
-    return apart(network(together)[0])
+    return apart(run_network(network, together)[0])
+
+
+def run_network(network: nn.RNNBase, sequences: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+    """What a network of PyTorch's gives for sequences (T, N, D), in the segments of time that are asked for."""
+    lengths = segment_lengths(len(sequences))
+    if len(lengths) == 1:
+        return network(sequences, state)
+    outputs = []
+    for part in sequences.split(lengths):
+        output, state = run_again(network, part, state)
+        outputs.append(output)
+    return torch.cat(outputs), state
 
 
 def initialise_recurrent(weight: Tensor, how: RecurrentInit) -> None:

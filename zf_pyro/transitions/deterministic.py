@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from zf_pyro.conditionals import Context, beside
-from zf_pyro.transitions.base import RecurrentInit, Transition, fold, initialise_recurrent
+from zf_pyro.transitions.base import RecurrentInit, Transition, fold, initialise_recurrent, run_network
 
 
 class DeterministicState(NamedTuple):
@@ -74,7 +74,7 @@ class DeterministicTransition(Transition):
         state = state.expand(*particles, sequences, state.shape[-1])
         first = state.reshape(-1, *self.parts, self.network.hidden_size).permute(1, 2, 0, 3).contiguous()
         together, apart = fold(embedded)
-        output, last = self.network(together, tuple(first) if len(first) == 2 else first[0])
+        output, last = run_network(self.network, together, tuple(first) if len(first) == 2 else first[0])
         last = torch.stack(last) if isinstance(last, tuple) else last.unsqueeze(0)
         return apart(output), last.permute(2, 0, 1, 3).reshape(state.shape)
 
