@@ -296,11 +296,17 @@ class Config:
         path = self.training.form == "path"
         name = self.objective.objective
         check(path or name not in ("dreg", "fivo"), f"{name} needs the path form; take --form path, or iwae")
-        whole = self.training.checkpoint_segments == 1
-        check(path or whole, "checkpoint_segments above 1 needs the path form; take --form path")
-        check(name != "fivo" or whole, "fivo draws its paths in one piece; set checkpoint_segments to 1, or take iwae")
+        cut = self.training.checkpoint_segments > 1
+        check(path or not cut, "checkpoint_segments above 1 needs the path form; take --form path")
+        reason = "fivo draws its paths in one piece; set checkpoint_segments to 1, or take iwae"
+        check(self.may_be_cut or not cut, reason)
         reason = "beta weighs p(u_t | b_t), and the encoder of srnn has seen u_t in d_t; set beta to 0"
         check(parts.family != "srnn" or weights["beta"].peak == 0 or is_own(parts.guide), reason)
+
+    @property
+    def may_be_cut(self) -> bool:
+        """Whether an update may be computed in segments of time."""
+        return self.training.form == "path" and self.objective.objective != "fivo"
 
     @property
     def filters(self) -> bool:

@@ -51,4 +51,5 @@ def lowering(folder: Path, config: Config) -> str:
     if config.objective.particles > 1:
         sizes["train_particles"] = config.objective.particles
     told = ", ".join(f"{name} ({size})" for name, size in sizes.items())
-    return f"go on by --resume {folder} where more is free, or start again with a smaller {told}"
+    cut = f" or a larger checkpoint_segments ({config.training.checkpoint_segments})" if config.may_be_cut else ""
+    return f"go on by --resume {folder} where more is free, or start again with a smaller {told}{cut}"
