@@ -19,6 +19,7 @@ from zf_pyro.data import reading
 from zf_pyro.data.speech.shards import as_shard
 from zf_pyro.errors import InputError
 from zf_pyro.metrics import read_metrics
+from zf_pyro.report.usage import stored
 from zf_pyro.runs import read_observation
 
 
@@ -323,6 +324,37 @@ def test_nested_files_that_a_report_does_without(name, finished, zf):
     (finished / name).write_text("[" * 50_000)
     status, _, error = zf("report", finished)
     assert status == 0, error
+
+
+FIGURES = {
+    "a text": ("results.json", "kl", "x"),
+    "a list": ("results.json", "num_steps", []),
+    "nothing": ("results.json", "num_steps", None),
+    "a table": ("results.json", "num_parameters", {}),
+    "no count": ("results.json", "num_parameters", 1e308),
+    "beyond a float": ("results.json", "elbo", 10**400),
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figures_of_a_strangers(name, finished, zf, tmp_path):
+    file, field, value = FIGURES[name]
+    table = json.loads((finished / file).read_text())
+    (table if field in table else table["test"])[field] = value
+    (finished / file).write_text(json.dumps(table))
+    before = contents(tmp_path)
+    for command in (["report", finished], ["compare", finished, "--output", tmp_path / "comparison"]):
+        assert "results.json" in refused(zf(*command))
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("found", [{"kl_by_unit": [1e308]}, {"sequences_by_step": [None]}, {"kl_by_step": [10**400]}])
+def test_latents_of_a_strangers_are_measured_anew(found, tmp_path):
+    good = {"kl_by_step": [1.0], "sequences_by_step": [3], "kl_by_unit": [0.5], "num_sequences": 3}
+    (tmp_path / "latents.json").write_text(json.dumps({"latents": good}))
+    assert stored(tmp_path).counts == [3]
+    (tmp_path / "latents.json").write_text(json.dumps({"latents": {**good, **found}}))
+    assert stored(tmp_path) is None
 
 
 ODD_FIELDS = {

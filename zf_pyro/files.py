@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -75,12 +76,20 @@ def from_json(text: bytes) -> Any:
     """What a text of JSON holds.
 
     Raises:
-        ValueError: it is broken, or tables and lists are nested deeper than any file of a run.
+        ValueError: it is broken, tables and lists are nested deeper than in any file of a run, or a whole number is
+            beyond what a float can hold.
     """
     try:
-        return json.loads(text)
+        return json.loads(text, parse_int=_whole)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+
+
+def _whole(digits: str) -> int:
+    """A whole number of JSON, which sets them no bound."""
+    if len(digits) > sys.float_info.max_10_exp:
+        raise ValueError(f"a number of {len(digits):,} digits")
+    return int(digits)
 
 
 def sha256_of(path: Path) -> str:

@@ -67,6 +67,11 @@ class Outcome:
         return self.run.config.seed
 
 
+COUNTS = ("num_parameters", "num_sequences", "num_steps", "num_particles")
+FIGURES = ("elbo", "iw_bound", "kl", "active_units")
+"""Of a table of results: whole numbers, and numbers that are None where they are not finite or not known."""
+
+
 def read_finished(folder: Path) -> Finished:
     """A finished run.
 
@@ -92,6 +97,10 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read {path}: {error}") from error
     check(isinstance(table, dict) and isinstance(table.get("test"), dict), f"{path} is damaged: it holds no test")
+    for name, value in {**table, **table["test"]}.items():
+        whole = name not in COUNTS or type(value) is int
+        number = name not in FIGURES or value is None or isinstance(value, int | float)
+        check(whole and number, f"{path} is damaged: {name} is no number")
     return table
 
 

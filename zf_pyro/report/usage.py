@@ -15,6 +15,7 @@ from zf_pyro.data.loader import ordered_batches
 from zf_pyro.evaluation import READ_TOGETHER
 from zf_pyro.files import from_json
 from zf_pyro.inspection.usage import divergences
+from zf_pyro.metrics import LARGEST
 
 MOST_STEPS = 20_000
 """Steps of test sequences of which the KL is taken for a page: a second or two."""
@@ -44,6 +45,8 @@ def stored(folder: Path) -> Divergences | None:
         known = Divergences(*(found[name] for name in names))
         shapes = [np.array(each, dtype=float).ndim for each in known[:3] if each is not None]
         whole = set(shapes) == {1} and len(known.by_step) == len(known.counts) > 0 and isinstance(found[names[3]], int)
+        whole &= all(type(count) is int for count in known.counts)
+        whole &= all(value is None or abs(value) < LARGEST for value in [*known.by_step, *(known.by_unit or [])])
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return known if whole else None
