@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 import zf_pyro
 from tests.toy_runs import TINY
@@ -109,6 +110,8 @@ def test_every_part_is_refused_from_python(field, here, run_py):
     text = config.read_text()
     assert f'\n{field} = "{built_in}"\n' in text
     config.write_text(text.replace(f'\n{field} = "{built_in}"\n', f'\n{field} = "theirs:part"\n'))
+    state = torch.load(here / "run" / "checkpoint.pt", weights_only=True)
+    torch.save({**state, "config": {**state["config"], field: "theirs:part"}}, here / "run" / "checkpoint.pt")
     with pytest.raises(InputError, match=rf"config\.toml names code.*{field} = 'theirs:part'.*trust=True"):
         zf_pyro.load(here / "run")
     assert not (here / "imported").exists()

@@ -78,6 +78,7 @@ def test_a_pickle_in_a_checkpoint(command, form, finished, zf, run_py, tmp_path)
     torch.save(trap, finished / "checkpoint.pt", _use_new_zipfile_serialization=form == "zip")
     if command == "--resume":
         (finished / "results.json").unlink()
+        (finished / "checkpoint-previous.pt").unlink()
     before = contents(tmp_path)
     outcome = run_py("--resume", finished) if command == "--resume" else zf(command, finished)
     assert "checkpoint.pt is damaged or of another version" in refused(outcome)
