@@ -304,7 +304,8 @@ def test_memory_that_is_full_while_training(run_py, options, goes_on, tmp_path):
         status, _, error = run_py(*options, "--output", folder)
     assert status == 1
     hint = (
-        f"go on by --resume {folder} where more is free, or start again with a smaller batch_size (32), hidden_size (8)"
+        f"go on by --resume {folder} where more is free, or start again with a smaller batch_size (32), "
+        "hidden_size (8) or a larger checkpoint_segments (1)"
     )
     assert error.splitlines()[-1] == f"error: the memory of cpu is full; {hint}"
     assert "Traceback" not in error

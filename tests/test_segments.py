@@ -29,7 +29,7 @@ def loss_and_gradients(model, guide, batch, objective):
     return loss.item(), dict(zip(parameters, gradients, strict=True))
 
 
-@pytest.mark.parametrize("count", [2, 3, 100])
+@pytest.mark.parametrize("count", [3, 100])
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_losses_and_gradients_are_the_same(family, objective, count):
