@@ -460,7 +460,7 @@ def test_a_disk_that_fills_leaves_whole_shards_alone(zf, tmp_path, monkeypatch, 
 
         patch.setattr(Preparation, "fill", full)
         status, _, error = zf(*command)
-    assert status == 2
+    assert status == 1
     assert one_line(error) == f"error: cannot write into {folder}: No space left on device"
     assert len(names(folder, ".pcm")) == len(names(folder, ".json")) == 6
     assert not names(folder, ".tmp")
