@@ -80,7 +80,10 @@ class LSTMGaussian(Function):
         for part in windows(steps):
             window = Window.empty(shared, gapless(noise, part))
             for buffer, base in ((window.hidden, hidden_base), (window.gates, gates_base)):
-                buffer.unflatten(2, (particles, sequences)).copy_(columns(base)[part])
+                ours = columns(base)[part]
+                if particles > 1:
+                    ours = ours.contiguous()  # turned once, not for every particle
+                buffer.unflatten(2, (particles, sequences)).copy_(ours)
             window.start(*state)
             window.run(shared, clips)
             for output, found in ((latents, window.latents), (states, window.states[1:]), (laws, window.law)):
