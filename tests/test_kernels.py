@@ -39,12 +39,12 @@ def draws(monkeypatch):
     return found
 
 
-def loss_and_gradients(model, guide, batch, objective=None):
+def loss_and_gradients(model, guide, batch, objective=None, form="path"):
     objective = objective or ZForcingELBO(0.3, 0.7, 0.4)
     parameters = all_parameters(model, guide)
     torch.manual_seed(3)
     with local_parameters(), noise(1):
-        loss = objective(model, guide)(batch, form="path")
+        loss = objective(model, guide)(batch, form=form)
     gradients = torch.autograd.grad(loss, list(parameters.values()), materialize_grads=True)
     return loss.item(), dict(zip(parameters, gradients, strict=True))
 
@@ -190,6 +190,30 @@ def with_a_linear_posterior(model, guide):
     guide.posterior = DiagonalGaussian({"hidden": 8, "encoding": 8}, 3).double()
 
 
+def with_no_bias(model, guide):
+    guide.posterior.network[2] = nn.Linear(5, 6, bias=False).double()
+
+
+def with_no_bias_before(model, guide):
+    model.transition.from_latent[0] = nn.Linear(3, 5, bias=False).double()
+
+
+def with_a_bias_more(model, guide):
+    model.transition.recurrent = nn.Linear(8, 32).double()
+
+
+def with_a_sequence_of_ones_own(model, guide):
+    class Tripled(nn.Sequential):
+        def forward(self, x):
+            return 3 * super().forward(x)
+
+    guide.posterior.network = Tripled(*guide.posterior.network)
+
+
+def with_a_falling_activation(model, guide):
+    guide.posterior.network[1] = ClippedLeakyReLU(-0.2)
+
+
 CHANGES = [value for name, value in list(globals().items()) if name.startswith("with_")]
 
 
@@ -200,8 +224,17 @@ def test_what_it_does_not_serve_runs_the_generic_loop(change, draws):
     batch = tiny_batch()
     found = loss_and_gradients(model, guide, batch)
     assert not draws
-    with generic_loop():
-        require_equal(found, loss_and_gradients(model, guide, batch), 1e-14)
+    require_equal(found, loss_and_gradients(model, guide, batch, form="step"), 1e-12)
+
+
+def test_a_hook_on_all_modules_runs_the_generic_loop(draws):
+    model, guide = tiny_pair()
+    hook = nn.modules.module.register_module_forward_hook(lambda module, args, output: None)
+    try:
+        loss_and_gradients(model, guide, tiny_batch())
+    finally:
+        hook.remove()
+    assert not draws
 
 
 @pytest.mark.parametrize("options", [{"family": "vrnn"}, {"transition": "gru"}, {"guide": "prior"}, {"num_layers": 2}])

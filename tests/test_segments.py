@@ -4,10 +4,12 @@ from contextlib import nullcontext
 
 import pytest
 import torch
+from pyro.distributions import Normal
 
 from tests.test_paths import FAMILIES
 from tests.tiny import all_parameters, tiny_batch, tiny_pair
 from zf_pyro import ZForcingELBO, ZForcingIWAE
+from zf_pyro.conditionals import Conditional
 from zf_pyro.kernels.choice import generic_loop
 from zf_pyro.noise import noise
 from zf_pyro.scopes import local_parameters
@@ -16,6 +18,7 @@ from zf_pyro.segments import in_segments, segment_lengths
 OBJECTIVES = {
     "elbo": lambda alpha, beta: ZForcingELBO(alpha, beta, 0.4),
     "particles": lambda alpha, beta: ZForcingIWAE(alpha, beta, num_particles=3),
+    "doubly": lambda alpha, beta: ZForcingIWAE(alpha, beta, num_particles=2, doubly=True),
     "free-bits": lambda alpha, beta: ZForcingELBO(alpha, beta, free_bits=0.1, num_particles=2),
 }
 
@@ -83,6 +86,31 @@ def test_what_is_kept_for_the_gradient_shrinks(loop):
         whole, cut = kept(1), kept(8)
     parameters = sum(p.nbytes for p in all_parameters(model, guide).values())
     assert cut - parameters < (whole - parameters) / 2
+
+
+def test_a_part_that_drops_units_is_refused():
+    model, guide = tiny_pair()
+    model.transition.from_latent = torch.nn.Sequential(*model.transition.from_latent, torch.nn.Dropout(0.5))
+    loss = ZForcingELBO()(model, guide)
+    with local_parameters(), in_segments(3), pytest.raises(NotImplementedError, match="dropout of its own"):
+        loss(tiny_batch(), form="path")
+    model.eval()
+    with local_parameters(), in_segments(3):
+        assert loss(tiny_batch(), form="path").isfinite()
+
+
+def test_a_posterior_without_reparametrisation_is_refused():
+    class Blunt(Normal):
+        has_rsample = False
+
+    class Posterior(Conditional):
+        def forward(self, context):
+            return Blunt(context.hidden[..., :3], 1.0).to_event(1)
+
+    model, guide = tiny_pair()
+    guide.posterior = Posterior("hidden")
+    with local_parameters(), in_segments(3), pytest.raises(NotImplementedError, match="reparametrised"):
+        ZForcingELBO()(model, guide)(tiny_batch(), form="path")
 
 
 def test_lengths_cover_all_steps():

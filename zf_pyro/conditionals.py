@@ -17,6 +17,7 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.nn.functional import hardtanh, leaky_relu, linear
+from torch.nn.modules.module import _has_any_global_hook
 
 from zf_pyro.loops import Map, loop_linear
 
@@ -81,19 +82,24 @@ def perceptron(inputs: int, outputs: int, hidden: int | None, activation: nn.Mod
 
 def layers(network: nn.Module) -> list[Any]:
     """The layers of a network: those of an `nn.Sequential`, or itself."""
-    return list(network) if isinstance(network, nn.Sequential) else [network]
+    return list(network) if type(network) is nn.Sequential else [network]
 
 
 def is_plain(module: nn.Module) -> bool:
     """Whether no hook and no replaced method is in a module's way, so that its parts may be used without calling it."""
     replaced = any(callable(getattr(type(module), name, None)) for name in vars(module))
     hooks = module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks
-    return not (replaced or any(hooks))
+    return not (replaced or any(hooks) or _has_any_global_hook())
 
 
 def is_plain_linear(layer: nn.Module) -> bool:
     """Whether a layer is just x -> W x + b, no subclass and with no hook."""
     return type(layer) is nn.Linear and is_plain(layer)
+
+
+def is_plain_matrix(layer: nn.Module) -> bool:
+    """Whether a layer is just x -> W x, as `is_plain_linear`."""
+    return is_plain_linear(layer) and layer.bias is None
 
 
 def in_loop(layer: nn.Module) -> Map:

@@ -33,6 +33,7 @@ from zf_pyro.divergences import require_reparametrised
 from zf_pyro.objectives import Terms, ZForcingELBO, added_terms, stochastic_sites, sum_scores
 from zf_pyro.paths import PathDistribution
 from zf_pyro.schedules import Weight
+from zf_pyro.segments import in_segments
 
 
 class Same(Conditional):
@@ -178,7 +179,8 @@ def particle_scores(model_trace: Any, guide_trace: Any, *, with_latents: bool) -
 def held_posterior(guide_trace: Any) -> Tensor:
     """Log q(z | x) as a function of z and of the model alone, (K, B): the guide's parameters are held fixed.
 
-    The posterior is run once more, so that of one with a dropout of its own another mask is scored than was drawn by.
+    The posterior is run once more, so that of one with a dropout of its own another mask is scored than was drawn by;
+    over all steps at once, since what is run again later would not find the parameters held.
     """
     site = guide_trace.nodes.get("z")
     law = None if site is None else site["fn"]
@@ -186,7 +188,9 @@ def held_posterior(guide_trace: Any) -> Tensor:
         raise ValueError("the doubly reparametrised gradient needs a Guide in its path form, form='path'")
     scorer = Scorer(law)
     tensors = {name: each.detach() for name, each in (*scorer.named_parameters(), *scorer.named_buffers())}
-    return scale_and_mask(functional_call(scorer, tensors, (site["value"],)), site["scale"], site["mask"])
+    with in_segments(1):
+        scores = functional_call(scorer, tensors, (site["value"],))
+    return scale_and_mask(scores, site["scale"], site["mask"])
 
 
 def with_two_gradients(loss: Tensor, model: Any, other: Tensor, guide: Any) -> Tensor:

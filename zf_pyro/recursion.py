@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
+from torch.nn.modules.dropout import _DropoutNd
 
 from zf_pyro.conditionals import Conditional, Context, present
 from zf_pyro.kernels.choice import kernel_for
@@ -122,7 +123,18 @@ class Stretch(NamedTuple):
         standard: Standard,
         lengths: Sequence[int],
     ) -> Passage:
-        """As `draw`, in segments of so many steps that are drawn again for their gradient; no law is kept."""
+        """As `draw`, in segments of so many steps that are drawn again for their gradient; no law is kept.
+
+        Raises:
+            NotImplementedError: a draw is not reparametrised, or a part drops units at random, other ones when it is
+                run again.
+        """
+        if any(
+            isinstance(each, _DropoutNd) and each.training
+            for part in (self.transition, conditional)
+            for each in part.modules()
+        ):
+            raise NotImplementedError("a part with dropout of its own cannot be run again, as segments of time need it")
         found: list[tuple[Tensor, dict[str, Tensor]]] = []
         for part, others in zip(self.parts(lengths), split(beyond, lengths), strict=True):
             numbers = Replayed(standard)
@@ -132,6 +144,8 @@ class Stretch(NamedTuple):
             ) -> tuple[Tensor, dict[str, Tensor], Any]:
                 numbers.rewind()
                 passage = part.draw(conditional, others, state, shape, numbers)
+                if not all(law.has_rsample for law in passage.laws.get(conditional, ())):
+                    raise NotImplementedError("segments of time need reparametrised latent variables, and z is not")
                 return passage.latents, passage.steps.computed(), passage.state
 
             *made, state = run_again(drawn, state)

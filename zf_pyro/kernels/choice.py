@@ -20,6 +20,7 @@ from zf_pyro.conditionals import (
     FirstLayer,
     is_plain,
     is_plain_linear,
+    is_plain_matrix,
     layers,
 )
 from zf_pyro.kernels.lstm_gaussian import LSTMGaussian
@@ -121,11 +122,11 @@ def kernel_for(transition: Transition, conditional: Conditional, known: Context,
     elsewhere = embedded.device.type != "cpu" or torch.is_autocast_enabled("cpu") or not embedded.numel()
     if elsewhere or not ALLOWED.get() or not (is_served_lstm(transition) and is_served_gaussian(conditional)):
         return None
-    share = conditional.first_layer(known)
     of_one_type = {each.dtype for each in (embedded, *transition.parameters(), *conditional.parameters())}
-    if share is None or share.late != ["hidden"] or len(of_one_type) > 1:
+    if [name for name in conditional.sizes if getattr(known, name) is None] != ["hidden"] or len(of_one_type) > 1:
         return None
-    return Kernel(transition, conditional, share)
+    share = conditional.first_layer(known)
+    return None if share is None else Kernel(transition, conditional, share)
 
 
 def is_served_lstm(transition: Transition) -> TypeGuard[LSTMTransition]:
@@ -133,7 +134,7 @@ def is_served_lstm(transition: Transition) -> TypeGuard[LSTMTransition]:
     if type(transition) is not LSTMTransition or not is_plain(transition) or not is_plain(transition.from_latent):
         return False
     *before, last = layers(transition.from_latent)
-    return is_plain_linear(last) and is_plain_linear(transition.recurrent) and (not before or are_a_layer(before))
+    return is_plain_matrix(last) and is_plain_matrix(transition.recurrent) and (not before or are_a_layer(before))
 
 
 def is_served_gaussian(conditional: Conditional) -> TypeGuard[DiagonalGaussian]:
@@ -141,15 +142,16 @@ def is_served_gaussian(conditional: Conditional) -> TypeGuard[DiagonalGaussian]:
     if type(conditional) is not DiagonalGaussian or not is_plain(conditional) or not is_plain(conditional.network):
         return False
     *before, last = layers(conditional.network)
-    return (
-        conditional.scale is None and conditional.mean == "identity" and is_plain_linear(last) and are_a_layer(before)
-    )
+    free = conditional.scale is None and conditional.mean == "identity"
+    return free and is_plain_linear(last) and last.bias is not None and are_a_layer(before)
 
 
 def are_a_layer(modules: Sequence[nn.Module]) -> bool:
-    """Whether modules are a linear map and the clipped activation."""
-    kinds = [type(module) for module in modules]
-    return kinds == [nn.Linear, ClippedLeakyReLU] and all(is_plain(module) for module in modules)
+    """Whether modules are a linear map with its bias, and the clipped activation, which does not fall anywhere."""
+    if [type(module) for module in modules] != [nn.Linear, ClippedLeakyReLU] or not all(map(is_plain, modules)):
+        return False
+    first, activation = modules
+    return first.bias is not None and getattr(activation, "slope", -1.0) >= 0
 
 
 def clip_of(activation: ClippedLeakyReLU) -> Clip:

@@ -16,7 +16,7 @@ from zf_pyro.conditionals import (
     chain,
     in_loop,
     is_plain,
-    is_plain_linear,
+    is_plain_matrix,
     layers,
     perceptron,
 )
@@ -137,7 +137,7 @@ class LSTMTransition(RecurrentTransition):
     def over_steps(self, embedded: Tensor, known: Context) -> Iterable[Prepared]:
         """As `prepare`, a step at a time for (..., T, B, E), with the weights' gradients taken after the loop."""
         *first, last = layers(self.from_latent)
-        if not (is_plain(self.from_latent) and is_plain_linear(last) and is_plain_linear(self.recurrent)):
+        if not (is_plain(self.from_latent) and is_plain_matrix(last) and is_plain_matrix(self.recurrent)):
             return super().over_steps(embedded, known)
         latent_layers = chain(*map(in_loop, first))
         weight = torch.cat([last.weight, self.recurrent.weight], 1)
@@ -186,7 +186,7 @@ class LayerNormLSTMTransition(LSTMTransition):
 
     def over_steps(self, embedded: Tensor, known: Context) -> Iterable[Prepared]:
         """As `prepare`, with the weights' gradients taken after the loop."""
-        if not (is_plain(self.from_latent) and is_plain_linear(self.recurrent)):
+        if not (is_plain(self.from_latent) and is_plain_matrix(self.recurrent)):
             yield from Transition.over_steps(self, embedded, known)
             return
         latent_layers = chain(*map(in_loop, layers(self.from_latent)))
@@ -230,7 +230,7 @@ class GRUTransition(RecurrentTransition):
     def over_steps(self, embedded: Tensor, known: Context) -> Iterable[Prepared]:
         """As `prepare`, with the weights' gradients taken after the loop."""
         *first, last = layers(self.from_latent)
-        if not (is_plain(self.from_latent) and is_plain_linear(last) and is_plain_linear(self.recurrent)):
+        if not (is_plain(self.from_latent) and is_plain_matrix(last) and is_plain_matrix(self.recurrent)):
             return super().over_steps(embedded, known)
         latent_layers = chain(*map(in_loop, first))
         weight = self.recurrent.weight
