@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.modules.dropout import _DropoutNd
 
 from zf_pyro.conditionals import Conditional, Context, present
-from zf_pyro.kernels.choice import kernel_for
+from zf_pyro.kernels.choice import Drawn, kernel_for
 from zf_pyro.noise import Standard, reparametrised
 from zf_pyro.segments import Replayed, run_again
 from zf_pyro.steps import DrawnSteps, JoinedSteps, ListedSteps, Steps
@@ -101,7 +101,7 @@ class Stretch(NamedTuple):
         kernel = kernel_for(self.transition, conditional, self.known_of(conditional, beyond), self.embedded)
         if kernel is not None:
             drawn = kernel.draw(self.embedded, state, shape, standard)
-            whole = {conditional: drawn.law}
+            whole = {} if drawn.law is None else {conditional: drawn.law}
             return Passage(drawn.latents, DrawnSteps(drawn, self.embedded), {}, whole, drawn.last)
         laws_of = StepLaws(self, conditional, beyond, shape, with_prior="prior" in conditional.reads)
         kept: dict[Conditional, list[TorchDistribution]] = {each: [] for each in laws_of.steps}
@@ -135,7 +135,7 @@ class Stretch(NamedTuple):
             for each in part.modules()
         ):
             raise NotImplementedError("a part with dropout of its own cannot be run again, as segments of time need it")
-        found: list[tuple[Tensor, dict[str, Tensor]]] = []
+        initial, found = state, []
         for part, others in zip(self.parts(lengths), split(beyond, lengths), strict=True):
             numbers = Replayed(standard)
 
@@ -149,10 +149,14 @@ class Stretch(NamedTuple):
                 return passage.latents, passage.steps.computed(), passage.state
 
             *made, state = run_again(drawn, state)
-            found.append(tuple(made))  # type: ignore[arg-type]
-        latents, fields = zip(*found, strict=True)
+            found.append(made)
+        values, fields = zip(*found, strict=True)
+        latents = torch.cat(values, -3)
         joined = {name: torch.cat([each[name] for each in fields], -3) for name in fields[0]}
-        return Passage(torch.cat(latents, -3), JoinedSteps(joined), {}, {}, state)
+        steps: Steps = JoinedSteps(joined)
+        if joined.keys() == {"feature"}:
+            steps = DrawnSteps(Drawn(latents, joined["feature"], initial, state), self.embedded)
+        return Passage(latents, steps, {}, {}, state)
 
 
 def split(context: Context, lengths: Sequence[int]) -> Iterator[Context]:

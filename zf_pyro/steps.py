@@ -67,7 +67,7 @@ class ListedSteps(Steps):
 
 
 class DrawnSteps(Steps):
-    """Of a kernel, which left all steps at once."""
+    """Of a kernel, which left all steps at once: h_{t-1} and z_{t-1} are h_t and z_t moved by a step."""
 
     def __init__(self, drawn: Drawn, embedded: Tensor) -> None:
         super().__init__()
@@ -84,6 +84,10 @@ class DrawnSteps(Steps):
         }
         with torch.set_grad_enabled(drawn.features.requires_grad):
             return makers[name]() if name in makers else None
+
+    def computed(self) -> dict[str, Tensor]:
+        """Only what the others can be made from."""
+        return {"feature": self.drawn.features}
 
 
 class JoinedSteps(Steps):

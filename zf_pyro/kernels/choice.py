@@ -50,14 +50,14 @@ class Drawn(NamedTuple):
         features: h_1..h_T, (..., T, B, H).
         initial: the state before the first step, its parts (..., B, size).
         last: the state after the last.
-        law: of every z_t, of batch shape (..., T, B).
+        law: of every z_t, of batch shape (..., T, B); None where it is not kept.
     """
 
     latents: Tensor
     features: Tensor
     initial: LSTMState
     last: LSTMState
-    law: TorchDistribution
+    law: TorchDistribution | None = None
 
 
 class Kernel(NamedTuple):
