@@ -139,5 +139,5 @@ def test_a_file_without_a_curve(tmp_path: Path, content, reason):
         path.write_bytes(content)
     with pytest.raises(InputError, match=reason):
         curve_errors(path)
-    with pytest.raises(InputError, match="cannot read"):
+    with pytest.raises(InputError, match="cannot be read"):
         curve_errors(tmp_path / "other.npz")
