@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import torch
 
 from zf_pyro.config import Config, EvaluationConfig, ModelConfig
-from zf_pyro.errors import InputError, check
+from zf_pyro.errors import InputError, check, first_line
 from zf_pyro.fields import by_name, unequal
 from zf_pyro.files import explained, write_atomically
 
@@ -163,5 +163,5 @@ def readable_checkpoint(path: Path) -> Iterator[None]:
         raise
     except Exception as error:
         missing = f"it has no {error}" if isinstance(error, KeyError) else ""
-        reason = missing or str(error).strip().split("\n")[0] or type(error).__name__
+        reason = missing or first_line(error)
         raise InputError(f"{path} is damaged or of another version: {reason}") from error

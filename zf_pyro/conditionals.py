@@ -147,6 +147,11 @@ class Conditional(nn.Module):
                 raise ValueError(f"{type(self).__name__} reads {name!r}, which this model does not provide here")
         return beside(fields)
 
+    def own_fields(self, context: Context) -> Context:
+        """The fields that this part reads, and no others."""
+        fields: dict[str, Any] = {name: getattr(context, name) for name in self.reads}
+        return Context(**fields)
+
     def forward(self, context: Context) -> TorchDistribution:
         """The distribution, its batch shape that of the fields read."""
         raise NotImplementedError

@@ -49,6 +49,11 @@ def signal_of(stop: BaseException | None) -> int:
     return signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an exception says; its kind where it says nothing."""
+    return str(error).strip().split("\n")[0] or type(error).__name__
+
+
 def check(holds: bool, message: str) -> None:
     """Raise `InputError` with `message` unless it holds."""
     if not holds:

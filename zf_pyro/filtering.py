@@ -36,7 +36,6 @@ from zf_pyro.paths import PathDistribution
 from zf_pyro.recursion import StepLaws
 from zf_pyro.resampling import ancestors, effective_sizes, rearranged
 from zf_pyro.scopes import evaluating
-from zf_pyro.transitions.base import expand_state
 from zf_pyro.weights import MAX_ROWS, require_particles
 
 THRESHOLD = 0.5
@@ -98,7 +97,7 @@ class ParticleFilter:
         """The steps, one after the other."""
         states, transition = self.states, self.states.transition
         laws_of = StepLaws(states.stretch, self.posterior, self.beyond, self.shape, with_prior=True)
-        state = expand_state(transition.initial(self.shape[-1]), self.shape)
+        state = states.start(self.shape)
         log_weights = torch.zeros(self.shape, dtype=torch.float64, device=self.real.device)
         for t, prepared in enumerate(transition.over_steps(states.embedded, states.known)):
             context = transition.predict(state, prepared)
@@ -122,8 +121,7 @@ class ParticleFilter:
         """Log v of step t + 1, (K, B), float64, zero at padded steps."""
         emission, targets = self.states.model.emission, self.states.batch.targets
         assert targets is not None
-        fields: dict[str, Any] = {name: getattr(context, name) for name in emission.reads}
-        scores = in_chunks(emission, Context(**fields)).log_prob(targets[t]).double()
+        scores = in_chunks(emission, emission.own_fields(context)).log_prob(targets[t]).double()
         if self.gamma:
             prior, posterior = (laws[each].log_prob(latent).double() for each in (self.states.prior, self.posterior))
             scores = scores - self.gamma * (posterior - prior)

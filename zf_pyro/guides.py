@@ -9,7 +9,6 @@ backward            = sum_t log p(u_t | b_t)                the encoder's own la
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import pyro
 import torch
@@ -212,8 +211,7 @@ def stacked_context(latents: Tensor, hiddens: list[Tensor | None]) -> Context:
 
 def auxiliary_term(auxiliary: Conditional, mask: Tensor, target: Tensor, context: Context) -> Tensor:
     """sum_t log p(b_t | z_t), (..., B), in nats."""
-    fields: dict[str, Any] = {name: getattr(context, name) for name in auxiliary.reads}
-    return masked_sum(in_chunks(auxiliary, Context(**fields)).log_prob(target), mask)
+    return masked_sum(in_chunks(auxiliary, auxiliary.own_fields(context)).log_prob(target), mask)
 
 
 def backward_term(backward: Conditional, batch: SequenceBatch, state: Tensor) -> Tensor:

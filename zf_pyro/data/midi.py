@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from zf_pyro.data.reading import readable
-from zf_pyro.errors import InputError
+from zf_pyro.errors import InputError, first_line
 
 KEYS = 88
 """Of a piano, and so the width of a roll."""
@@ -81,7 +81,7 @@ def _parsed(path: Path) -> Any:
             raise ValueError("a number without end")
         return MidiFile(file=io.BytesIO(content))
     except Exception as error:  # the parser lets through whatever its parts raise
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        reason = first_line(error)
         raise InputError(f"{path}: no MIDI file, or a damaged one ({reason}); get it again or remove it") from error
 
 

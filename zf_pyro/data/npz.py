@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from zf_pyro.data.reading import require_sane
-from zf_pyro.errors import InputError
+from zf_pyro.errors import InputError, first_line
 
 
 @contextmanager
@@ -26,7 +26,7 @@ def reading(where: str) -> Iterator[None]:
             raise InputError(
                 f"{where}: no array of numbers, or one of pickled objects, which are never read"
             ) from error
-        reason = getattr(error, "strerror", None) or str(error).strip().split("\n")[0] or type(error).__name__
+        reason = getattr(error, "strerror", None) or first_line(error)
         raise InputError(f"{where}: cannot be read as numbers ({reason})") from error
 
 

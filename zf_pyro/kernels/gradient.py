@@ -53,7 +53,7 @@ def go_back(window: Window, weights: Weights, clips: Clips, outer: Outer, carry:
     found = Inner(
         clips.hidden.derivative(window.hidden),
         torch.empty_like(window.law),
-        None if weights.latent is None else clips.latent.derivative(made(window)),
+        None if weights.latent is None else clips.latent.derivative(window.made),
         by_gates.flatten(1, 2),
     )
     law, pairs = found.law.unbind(), found.law.unflatten(1, (2, -1)).unbind()
@@ -78,11 +78,6 @@ def go_back(window: Window, weights: Weights, clips: Clips, outer: Outer, carry:
         found.hidden[t].mul_(weights.law.t() @ law[t])
         torch.addmm(of_state, weights.hidden.t(), found.hidden[t], out=carry.hidden)
     return found
-
-
-def made(window: Window) -> Tensor:
-    """y_t, (steps, Y, R)."""
-    return window.inputs[:-1, : -window.cells.shape[1]]
 
 
 def weight_gradients(window: Window, gradients: Inner) -> list[Tensor]:

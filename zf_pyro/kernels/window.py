@@ -112,6 +112,11 @@ class Window(NamedTuple):
         )
 
     @property
+    def made(self) -> Tensor:
+        """y_t, (steps, Y, R)."""
+        return self.inputs[:-1, : -self.cells.shape[1]]
+
+    @property
     def states(self) -> Tensor:
         """h_{t-1}, (steps + 1, H, R)."""
         return self.inputs[:, -self.cells.shape[1] :]
@@ -124,8 +129,7 @@ class Window(NamedTuple):
     def run(self, weights: Weights, clips: Clips) -> None:
         """All steps, the bases being in `hidden` and `gates`."""
         steps, latent_size, _ = self.noise.shape
-        made = self.inputs[:, : -self.cells.shape[1]].unbind()
-        states, inputs = self.states.unbind(), self.inputs.unbind()
+        made, states, inputs = self.made.unbind(), self.states.unbind(), self.inputs.unbind()
         hidden, law, latents, noise, gates = (
             each.unbind() for each in (self.hidden, self.law, self.latents, self.noise, self.gates)
         )

@@ -10,7 +10,7 @@ import click
 
 from zf_pyro import runs
 from zf_pyro.data.corpus import Corpus
-from zf_pyro.errors import InputError, Interrupted, check, signal_of
+from zf_pyro.errors import InputError, Interrupted, check, first_line, signal_of
 from zf_pyro.files import explained, require_free, require_writable, write_text
 from zf_pyro.options import FOLDER, TRUST
 from zf_pyro.report.contents import of_one, of_several
@@ -104,7 +104,7 @@ def report_run(folder: Path, corpus: Corpus | None, say: Callable[[str], None]) 
     try:
         write_page([gather(folder, say, corpus=corpus, trust=True)], folder / runs.REPORT)
     except Exception as error:
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        reason = first_line(error)
         kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
         say(f"No report: {kind}{reason}. The run is finished; try again by zf-pyro report {folder}")
     except KeyboardInterrupt as stop:
