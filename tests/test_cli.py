@@ -165,8 +165,8 @@ class InterruptAt:
     def __init__(self, monkeypatch, step):
         real = experiment.Trainer.update
 
-        def update(trainer, batch):
-            record = real(trainer, batch)
+        def update(trainer, places, batch):
+            record = real(trainer, places, batch)
             if record["step"] == step:
                 os.kill(os.getpid(), signal.SIGINT)
             return record

@@ -363,8 +363,8 @@ def test_other_subsets_are_refused(made, zf, tmp_path, monkeypatch):
 
 
 def test_times_of_updates_before_an_interruption_count(shelf, run_py, tmp_path, monkeypatch):
-    def stop_after_three(trainer, batch, real=Trainer.update):
-        record = real(trainer, batch)
+    def stop_after_three(trainer, places, batch, real=Trainer.update):
+        record = real(trainer, places, batch)
         if record["step"] == 3:
             raise KeyboardInterrupt
         return record

@@ -178,8 +178,8 @@ def test_every_epoch_draws_its_own_bits_and_a_resumed_run_the_same(run_py, sourc
     seen = []
     real = experiment.Trainer.update
 
-    def update(trainer, batch):
-        record = real(trainer, batch)
+    def update(trainer, places, batch):
+        record = real(trainer, places, batch)
         seen.append(int(batch.targets.sum()))
         if stopping and record["step"] == 7:
             os.kill(os.getpid(), signal.SIGINT)

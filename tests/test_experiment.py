@@ -144,8 +144,8 @@ def stop_and_go_on(run_py, reviews, folder, finished, change):
 def test_ctrl_c_at_the_last_step(run_py, reviews, tmp_path, finished):
     real = Trainer.update
 
-    def update(trainer, batch):
-        record = real(trainer, batch)
+    def update(trainer, places, batch):
+        record = real(trainer, places, batch)
         if record["step"] == 8:
             os.kill(os.getpid(), signal.SIGINT)
         return record

@@ -133,8 +133,8 @@ def test_a_disk_that_fills_while_metrics_are_written(run_py, goes_on, options, t
             super().__init__(*arguments)
             opened.append(self.file)
 
-    def update(trainer, batch, real=Trainer.update):
-        record = real(trainer, batch)
+    def update(trainer, places, batch, real=Trainer.update):
+        record = real(trainer, places, batch)
         if record["step"] == step:
             os.dup2(os.open("/dev/full", os.O_WRONLY), opened[0].fileno())
             return {**record, "long": "x" * 9000}  # longer than what is written together
@@ -295,8 +295,8 @@ def out_of_memory(*arguments):
 
 
 def test_memory_that_is_full_while_training(run_py, options, goes_on, tmp_path):
-    def update(trainer, batch, real=Trainer.update):
-        return out_of_memory() if trainer.step == 5 else real(trainer, batch)
+    def update(trainer, places, batch, real=Trainer.update):
+        return out_of_memory() if trainer.step == 5 else real(trainer, places, batch)
 
     folder = tmp_path / "stopped"
     with pytest.MonkeyPatch.context() as patch:

@@ -316,10 +316,10 @@ def test_a_run_with_schedules_stopped_and_resumed(run_py, reviews, tmp_path):
     assert [field(config, name) for name in FIELDS] == [SCHEDULED["alpha"], 0.002, *list(SCHEDULED.values())[2:]]
     real = experiment.Trainer.update
 
-    def update(trainer, batch):
+    def update(trainer, places, batch):
         if trainer.step == 4:
             os.kill(os.getpid(), signal.SIGINT)
-        return real(trainer, batch)
+        return real(trainer, places, batch)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(experiment.Trainer, "update", update)

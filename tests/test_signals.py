@@ -32,10 +32,10 @@ def stopped(run_py, options, folder, *change):
 
 
 def update_that_sends(step, *numbers):
-    def update(trainer, batch, real=Trainer.update):
+    def update(trainer, places, batch, real=Trainer.update):
         if trainer.step == step:
             send(*numbers)
-        return real(trainer, batch)
+        return real(trainer, places, batch)
 
     return update
 

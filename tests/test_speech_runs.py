@@ -123,8 +123,8 @@ def test_workers_and_interruptions_change_nothing(run_py, sources, tmp_path, mon
     assert run_py(*options, "--output", tmp_path / "two", "--set", "num_workers=2")[0] == 0
     real = Trainer.update
 
-    def update(trainer, batch):
-        record = real(trainer, batch)
+    def update(trainer, places, batch):
+        record = real(trainer, places, batch)
         if record["step"] == 7:
             os.kill(os.getpid(), signal.SIGINT)
         return record
@@ -256,11 +256,11 @@ def test_a_shard_that_vanishes_while_workers_read_ends_the_run_and_it_can_go_on(
     assert run_py(*options, "--output", tmp_path / "whole")[0] == 0
     real = Trainer.update
 
-    def update(trainer, batch):
+    def update(trainer, places, batch):
         if trainer.step == 16:  # after a validation, so that nothing is read but by workers
             for path in own_cache.rglob("*.pcm"):
                 path.unlink()
-        return real(trainer, batch)
+        return real(trainer, places, batch)
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "update", update)

@@ -211,8 +211,8 @@ def stop_at(monkeypatch, run, step, stop):
     """Stop the training of one run of a sweep after an update."""
     real, seen = Trainer.update, []
 
-    def update(trainer, batch):
-        record = real(trainer, batch)
+    def update(trainer, places, batch):
+        record = real(trainer, places, batch)
         if trainer not in seen:
             seen.append(trainer)
         if (len(seen), record["step"]) == (run, step):

@@ -5,12 +5,13 @@ raises. As a GPU it is another device than the host, where the numbers of batche
 are; unlike one it is everywhere.
 """
 
+import numpy as np
 import pyro
 import pytest
 import torch
 
 from tests.test_precision import EMISSIONS, OBJECTIVES, PAIRS, PARTS, SIZES, batch_of
-from zf_pyro import chunks, loops, training
+from zf_pyro import chunks, loops, streams, training
 from zf_pyro.build import build
 from zf_pyro.config import Config, ModelConfig, ObjectiveConfig, TrainingConfig
 from zf_pyro.scopes import local_parameters
@@ -21,6 +22,7 @@ from zf_pyro.training import Trainer
 def _as_the_commands(monkeypatch):
     adam = torch.optim.Adam  # fused it is one kernel a device, and there is none for meta
     monkeypatch.setattr(torch.optim, "Adam", lambda *args, fused, **options: adam(*args, foreach=fused, **options))
+    monkeypatch.setattr(streams, "generator", lambda device, seed: None)  # nor a generator
     with local_parameters(), pyro.validation_enabled(False):
         yield
 
@@ -66,7 +68,7 @@ def fetched(monkeypatch):
 def check(fetched, trainer, batch):
     """Two updates; in the second Adam has moments."""
     for _ in range(2):
-        trainer.update(batch)
+        trainer.update(np.arange(3), batch)
     assert len(fetched) == 2
     assert trainer.optimizer.state
     assert trainer.skipped == 0
@@ -103,5 +105,5 @@ def test_an_update_fetches_once_whatever_the_sizes(emission, fetched, monkeypatc
 def test_the_particle_filter_asks_at_every_step_whether_to_resample(fetched):
     trainer, batch = make(objective=OBJECTIVES["fivo"])
     with pytest.raises(RuntimeError, match="meta"):
-        trainer.update(batch)
+        trainer.update(np.arange(3), batch)
     assert not fetched

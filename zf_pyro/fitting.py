@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,19 @@ def fit(trainer: Trainer, config: Config, folder: Path, metrics_size: int) -> No
             raise
         if not finished:
             save()
-            raise Interrupted(number=asked[0])
+            raise Interrupted(number=asked[0] if asked else signal.SIGTERM)
+
+
+def follow(trainer: Trainer) -> None:
+    """Train along with the first process, which alone keeps what comes of it.
+
+    Raises:
+        Interrupted: one of the processes was asked to stop.
+    """
+    with deferred_signals() as asked:
+        trainer.stopping = lambda: bool(asked)
+        if not trainer.fit(lambda record: bool(asked), lambda record: None):
+            raise Interrupted(number=asked[0] if asked else signal.SIGTERM)
 
 
 def go_back(trainer: Trainer, state: dict[str, Any], folder: Path) -> int:
