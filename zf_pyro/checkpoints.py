@@ -8,7 +8,7 @@ checkpoint-damaged.pt    what was found at the place of the newest, and could no
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 import torch
 
 from zf_pyro.config import Config, EvaluationConfig, ModelConfig
+from zf_pyro.console import warn
 from zf_pyro.errors import InputError, check, first_line
 from zf_pyro.fields import by_name, unequal
 from zf_pyro.files import explained, write_atomically
@@ -29,7 +30,10 @@ FORMAT = 2
 OF_MODEL = {field.name for field in fields(ModelConfig)}
 """The settings that decide what parameters there are."""
 
-FREE = {"device", "source", "num_workers", "epochs", "max_steps", *(field.name for field in fields(EvaluationConfig))}
+FREE = {
+    *("device", "source", "num_workers", "epochs", "max_steps", "log"),
+    *(field.name for field in fields(EvaluationConfig)),
+}
 """The settings of a run that may change between two of its checkpoints: none has a say in an update."""
 
 
@@ -82,7 +86,7 @@ def read_checkpoint(folder: Path) -> dict[str, Any]:
     return read_state(path)
 
 
-def recover(folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
+def recover(folder: Path) -> dict[str, Any]:
     """The newest state of training that can be read.
 
     One that cannot is set aside, so that it never takes the place of the one before.
@@ -102,7 +106,7 @@ def recover(folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
             raise error from None
         with explained(f"cannot write into {folder}"):
             path.replace(folder / DAMAGED)
-        say(f"warning: {error}; going on from {PREVIOUS}, the one before it")
+        warn(f"{error}; going on from {PREVIOUS}, the one before it")
         return state
 
 

@@ -16,9 +16,11 @@ import torch
 from click.core import ParameterSource
 
 from zf_pyro import runs
+from zf_pyro.console import say
 from zf_pyro.data.datasets import DATASETS, require_source
 from zf_pyro.data.speech import SpeechSettings, described, is_prepared, prepare_audio
 from zf_pyro.errors import InputError, Interrupted, signal_of
+from zf_pyro.events import require_log
 from zf_pyro.experiment import (
     choose_device,
     evaluate_run,
@@ -34,6 +36,7 @@ from zf_pyro.files import explained, require_free, require_writable
 from zf_pyro.options import (
     FOLDER,
     TRUST,
+    VERBOSITY,
     configure,
     count_or_all,
     data_options,
@@ -55,6 +58,7 @@ from zf_pyro.scopes import prepare_torch
 from zf_pyro.summary import draw_some, table
 
 FORM = click.Choice(["path", "step"])
+LOG = click.Choice(["jsonl", "tensorboard"])
 PRECISION = click.Choice(get_args(Precision))
 MATMUL_PRECISION = click.Choice(get_args(MatmulPrecision))
 
@@ -69,7 +73,7 @@ MATMUL_PRECISION = click.Choice(get_args(MatmulPrecision))
     "resumed",
     type=FOLDER,
     metavar="RUN",
-    help="Go on with an unfinished run; takes no other option but --trust and --no-report.",
+    help="Go on with an unfinished run; takes no other option but --trust, --no-report, -v and -q.",
 )
 @click.option("--output", type=FOLDER, help="The run's folder [default: runs/DATASET-PRESET-SEED-NUMBER].")
 @click.option("--force", is_flag=True, help="Overwrite a run in --output.")
@@ -88,7 +92,9 @@ MATMUL_PRECISION = click.Choice(get_args(MatmulPrecision))
 @click.option("--num-particles", type=int, help="Particles of the test.")
 @click.option("--eval-sequences", metavar="N|all", help="Test sequences to score.")
 @click.option("--no-report", is_flag=True, help="Leave out report.html.")
+@click.option("--log", type=LOG, help="Events for TensorBoard beside metrics.jsonl, in RUN/tensorboard.")
 @TRUST
+@VERBOSITY
 def train(**options: Any) -> None:
     """Train a model, test it, and write the folder of the run with its report."""
     prepare_torch()
@@ -96,32 +102,33 @@ def train(**options: Any) -> None:
         source = click.get_current_context().get_parameter_source
         others = options.keys() - {"resumed", "no_report", "trust"}
         if any(source(name) == ParameterSource.COMMANDLINE for name in others):
-            allowed = "--trust and --no-report"
+            allowed = "--trust, --no-report, -v and -q"
             raise InputError(f"--resume takes no other option but {allowed}: the run's config.toml holds them all")
-        carry_out(options["resumed"], lambda: resume(options["resumed"], click.echo, trust=options["trust"]))
+        carry_out(options["resumed"], lambda: resume(options["resumed"], say, trust=options["trust"]))
         if not options["no_report"]:
-            report_run(options["resumed"], None, click.echo)
+            report_run(options["resumed"], None, say)
         return
     config, chosen = configure(**{name: options[name] for name in ("dataset", "preset_name", "config_file", "device")})
     typed = requested(options)
     config = override(config, typed)
     require_own(config, options["config_file"], typed, trust=options["trust"])
+    require_log(config)
     config = replace(config, device=choose_device(config.device))
-    click.echo(
+    say(
         f"{headline(config)} on {config.dataset}: preset {config.preset} ({chosen}), device {config.device}, "
         f"seed {config.seed}"
     )
     if options["output"] is not None:
         runs.check_output(options["output"], force=options["force"])
-    corpus = open_corpus(config, click.echo, download=options["download"])
+    corpus = open_corpus(config, say, download=options["download"])
     config = replace(config, source=corpus.origin, data=corpus.settings)
-    click.echo(f"Data: {corpus.source}")
+    say(f"Data: {corpus.source}")
     trainer = prepare(config, corpus)
     folder = runs.create_folder(config, options["output"], force=options["force"])
-    click.echo(f"Run: {folder}")
-    carry_out(folder, lambda: start(config, corpus, trainer, folder, click.echo))
+    say(f"Run: {folder}")
+    carry_out(folder, lambda: start(config, corpus, trainer, folder, say))
     if not options["no_report"]:
-        report_run(folder, corpus, click.echo)
+        report_run(folder, corpus, say)
 
 
 @click.command("prepare")
@@ -129,6 +136,7 @@ def train(**options: Any) -> None:
 @data_options
 @click.option("--to", "folder", type=FOLDER, required=True, help="The folder to write; one half written is completed.")
 @click.option("--workers", type=click.IntRange(min=0), default=0, help="Files to read at a time [default: one a core].")
+@VERBOSITY
 def prepare_data(dataset: str, folder: Path, workers: int, **options: Any) -> None:
     """Write the recordings of DATASET into --to, from where training reads them: --data FOLDER."""
     config = override(preset(dataset, "quick"), requested(options))
@@ -137,10 +145,10 @@ def prepare_data(dataset: str, folder: Path, workers: int, **options: Any) -> No
     source = require_source(dataset, config.source)
     if is_prepared(source):
         raise InputError(f"{source} is prepared audio already; name the folder of the recordings")
-    prepared = prepare_audio(source, folder, config.data, workers=workers, say=click.echo)
+    prepared = prepare_audio(source, folder, config.data, workers=workers, say=say)
     for line in described(prepared):
-        click.echo(line)
-    click.echo(f"Prepared: {folder}; train with --data {folder}")
+        say(line)
+    say(f"Prepared: {folder}; train with --data {folder}")
 
 
 @click.command("data")
@@ -154,19 +162,19 @@ def show_data(dataset: str, preset_name: str, png: Path | None, force: bool, **o
     config = override(preset(dataset, preset_name), requested(options))
     picture = free_picture(dataset, force=force) if png is None else require_png(png, "--png")
     require_free(picture, "--png", force=force)
-    corpus = open_corpus(config, click.echo, download=options["download"])
+    corpus = open_corpus(config, say, download=options["download"])
     for line in table(corpus):
-        click.echo(line)
+        say(line)
     with explained(f"cannot write {picture}"):
         draw_some(corpus, picture)
-    click.echo(f"Drawn: {picture}")
+    say(f"Drawn: {picture}")
 
 
 @click.command()
 def parts() -> None:
     """List what a model is put together from, the schedules, and the presets' weights and learning rates."""
     for line in (*told_parts(), *told_schedules(), *told_presets()):
-        click.echo(line)
+        say(line)
 
 
 @click.command()
@@ -178,6 +186,7 @@ def parts() -> None:
 @click.option("--particle-filter", is_flag=True, help="Add the particle-filter bound (FIVO).")
 @click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
 @TRUST
+@VERBOSITY
 def evaluate(
     run: Path,
     num_particles: int | None,
@@ -191,9 +200,9 @@ def evaluate(
     """Bound the likelihood of RUN's test split with K particles; writes RUN/evaluation-K.json and .npz."""
     prepare_torch()
     sequences, filters = count_or_all(eval_sequences), particle_filter or None
-    results = evaluate_run(run, num_particles, sequences, device, data, form, filters, click.echo, trust=trust)
+    results = evaluate_run(run, num_particles, sequences, device, data, form, filters, say, trust=trust)
     tell(results)
-    click.echo(f"Written: {run / evaluation_file(results['test']['num_particles'])}")
+    say(f"Written: {run / evaluation_file(results['test']['num_particles'])}")
 
 
 @click.command()
@@ -216,12 +225,12 @@ def benchmark(sizes: str, repeats: int, scaling: Path | None, device: str, as_js
     if scaling is not None:
         require_png(scaling, "--scaling")
         require_writable(scaling.absolute().parent)
-    say = partial(click.echo, err=as_json)
+    tell_about = partial(click.echo, err=as_json)
     names = list(measured.CHOICES) if sizes == "all" else [sizes]
     figures = (
-        measured.benchmark(names, repeats, chosen, say)
+        measured.benchmark(names, repeats, chosen, tell_about)
         if scaling is None
-        else measured.scaling(repeats, chosen, scaling, say)
+        else measured.scaling(repeats, chosen, scaling, tell_about)
     )
     if as_json:
         click.echo(json.dumps(figures, indent=2))
@@ -236,7 +245,7 @@ def carry_out(folder: Path, work: Callable[[], dict[str, Any]]) -> None:
         if (folder / runs.CONFIG).is_file():
             message = f"interrupted and saved; go on with: {going_on(folder)}"
         raise Interrupted(message, signal_of(stop)) from stop
-    click.echo(f"Written: {folder}")
+    say(f"Written: {folder}")
 
 
 def going_on(folder: Path) -> str:
@@ -265,4 +274,4 @@ def require_png(path: Path, option: str) -> Path:
 def tell(results: dict[str, Any]) -> None:
     """Print the outcome of a test."""
     for line in told(results):
-        click.echo(line)
+        say(line)

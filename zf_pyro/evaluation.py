@@ -84,8 +84,8 @@ def weight_details(log_weights: Tensor) -> dict[str, Tensor]:
 
 
 def shown(what: str, split: Split, chosen: np.ndarray, observation: Observation) -> Iterator[SequenceBatch]:
-    """The chosen sequences of a split in batches, with a progress bar over them."""
-    with progress(total=len(chosen), desc=what, unit=observation.sequence) as bar:
+    """The chosen sequences of a split in batches, with their progress shown."""
+    with progress(len(chosen), what, observation.sequence) as bar:
         for batch in ordered_batches(split, chosen, READ_TOGETHER):
             yield batch
             bar.update(batch.num_sequences)

@@ -14,11 +14,13 @@ from zf_pyro import checkpoints, runs
 from zf_pyro.analysis import write_samples
 from zf_pyro.build import build
 from zf_pyro.config import Config
+from zf_pyro.console import warn
 from zf_pyro.data.corpus import Corpus
 from zf_pyro.data.datasets import open_data
 from zf_pyro.data.text import TextCorpus
 from zf_pyro.errors import InputError
 from zf_pyro.evaluation import evaluate
+from zf_pyro.events import require_log
 from zf_pyro.faults import enough_memory, faults_of_training
 from zf_pyro.figures import measure
 from zf_pyro.files import explained, require_writable, write_text
@@ -27,6 +29,7 @@ from zf_pyro.fitting import fit, go_back
 from zf_pyro.imported import require_trust
 from zf_pyro.locks import locked
 from zf_pyro.metrics import read_metrics, to_json
+from zf_pyro.overview import tell_overview
 from zf_pyro.paths import Form
 from zf_pyro.plots import plot_curves
 from zf_pyro.scores import scores_file, write_scores
@@ -129,6 +132,7 @@ def resume(
     """
     config = runs.read_run(folder)
     require_trust(config.model.own_parts, folder / runs.CONFIG, trust=trust)
+    require_log(config)
     with locked(folder):
         if (folder / runs.RESULTS).is_file():
             raise InputError(f"{folder} is finished: its results are in {runs.RESULTS}")
@@ -136,7 +140,7 @@ def resume(
         state = None
         if not runs.is_untouched(folder):
             runs.read_settings(folder)
-            state = checkpoints.recover(folder, say)
+            state = checkpoints.recover(folder)
             checkpoints.require_resumable(folder / checkpoints.CHECKPOINT, state, config)
         choose_device(config.device)
         corpus = matching_corpus(config, folder, say) if corpus is None else require_match(corpus, folder)
@@ -144,7 +148,7 @@ def resume(
             f"Going on with {folder}: {config.dataset}, preset {config.preset}, device {config.device}; {corpus.source}"
         )
         if others := other_versions(runs.read_versions(folder)):
-            say(f"warning: begun with {others}; the numbers may not be those of a run without a stop")
+            warn(f"begun with {others}; the numbers may not be those of a run without a stop")
         trainer = prepare(config, corpus)
         if state is None:
             runs.write_settings(folder, config, corpus)
@@ -156,6 +160,7 @@ def complete(
     config: Config, corpus: Corpus, trainer: Trainer, folder: Path, metrics_size: int, say: Callable[[str], None]
 ) -> dict[str, Any]:
     """Train to the end, test the best parameters, and write the results."""
+    tell_overview(trainer.model, trainer.guide, config)
     with faults_of_training(folder, config):
         fit(trainer, config, folder, metrics_size)
         return finish(config, corpus, trainer, folder, say)
@@ -166,7 +171,7 @@ def finish(
 ) -> dict[str, Any]:
     """Test the best parameters of a training, and write the results."""
     if trainer.skipped:
-        say(f"Left out {trainer.skipped} updates whose loss or gradient was not finite")
+        warn(f"left out {trainer.skipped} updates whose loss or gradient was not finite")
     if trainer.best is None:
         raise InputError(f"{folder / checkpoints.CHECKPOINT} is at the end of training and holds no best parameters")
     trainer.model.load_state_dict(trainer.best.model)
@@ -260,6 +265,7 @@ def loaded(
     changes = {name: value for name, value in asked.items() if value is not None}
     found = choose_device(device)
     config = replace(run.config, evaluation=replace(run.config.evaluation, **changes), device=found)
+    tell_overview(run.model, run.guide, config)
     return run._replace(model=run.model.to(found), guide=run.guide.to(found), config=config)
 
 
