@@ -17,18 +17,18 @@ from tests.toy_runs import TINY, call
 from zf_pyro import InputError, estimate_bound, experiment, load, runs
 from zf_pyro.bounds import sequence_bounds, standard_error
 from zf_pyro.checkpoints import read_checkpoint
-from zf_pyro.commands import train
 from zf_pyro.compare.picture import plot_comparison
 from zf_pyro.compare.report import all_figures, notes, table
 from zf_pyro.compare.rows import Row, grouped, paired
 from zf_pyro.compare.tested import Finished, Outcome
 from zf_pyro.data.loader import subset
 from zf_pyro.evaluation import evaluate, in_order
-from zf_pyro.experiment import open_corpus
 from zf_pyro.fields import override
 from zf_pyro.media import writing
 from zf_pyro.metrics import read_metrics
+from zf_pyro.opening import open_corpus
 from zf_pyro.presets import preset
+from zf_pyro.run_commands import train
 from zf_pyro.scores import Scores, read_scores, write_scores
 from zf_pyro.tables import aligned, markdown
 from zf_pyro.timing import read_timing, write_timing

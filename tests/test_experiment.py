@@ -32,7 +32,7 @@ def test_each_split_serves_its_purpose_alone(run_py, reviews, tmp_path, monkeypa
         return real_evaluate(model, guide, config, corpus)
 
     real_prepare, real_evaluate = experiment.prepare, experiment.evaluate
-    monkeypatch.setattr("zf_pyro.commands.prepare", prepare)
+    monkeypatch.setattr("zf_pyro.run_commands.prepare", prepare)
     monkeypatch.setattr(experiment, "evaluate", evaluate)
     options = ["--data", reviews, "--max-steps", 8, "--output", tmp_path / "run", *SMALL]
     assert run_py("--dataset", "imdb", *options)[0] == 0

@@ -12,12 +12,12 @@ import pytest
 from tests.toy_runs import toy_documents
 from zf_pyro import runs
 from zf_pyro.cli import cli
-from zf_pyro.commands import train
 from zf_pyro.config import ModelConfig
 from zf_pyro.fields import override
 from zf_pyro.options import requested
 from zf_pyro.parts import FAMILIES
 from zf_pyro.presets import preset
+from zf_pyro.run_commands import train
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -20,7 +20,6 @@ from matplotlib.image import imread
 
 from tests.toy_runs import SMALL, TINY
 from zf_pyro import runs
-from zf_pyro.commands import train
 from zf_pyro.data.corpus import Observation
 from zf_pyro.fields import override
 from zf_pyro.metrics import is_record
@@ -36,6 +35,7 @@ from zf_pyro.report.sequences import MOST_STEPS, image_of, players, shown
 from zf_pyro.report.settings import command
 from zf_pyro.report.training import validations_figure
 from zf_pyro.report.usage import stored
+from zf_pyro.run_commands import train
 
 NASTY = [
     "<script>alert(1)</script>",

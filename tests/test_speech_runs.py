@@ -32,12 +32,12 @@ from tests.toy_runs import SIZES, set_all
 from zf_pyro import experiment, runs
 from zf_pyro.checkpoints import PREVIOUS, read_checkpoint
 from zf_pyro.cli import exit_with
-from zf_pyro.commands import train
 from zf_pyro.data.datasets import open_data
 from zf_pyro.data.speech.waveforms import Waveforms
 from zf_pyro.data.splits import SPLITS
 from zf_pyro.media import writing
 from zf_pyro.presets import PRESETS
+from zf_pyro.run_commands import train
 from zf_pyro.training import Trainer
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from tests.test_compare import lines_of
 from tests.toy_runs import call
-from zf_pyro import experiment, sweep
+from zf_pyro import experiment, opening, sweep
 from zf_pyro.cli import cli
 from zf_pyro.errors import TrainingError
 from zf_pyro.media import writing
@@ -194,7 +194,7 @@ def test_a_file_that_is_not_there(place, zf):
 def test_a_sweep_is_kept_and_its_data_opened_once(place, zf, uninterrupted, monkeypatch):
     shutil.copytree(uninterrupted, place / "runs" / "s")
     opened = []
-    monkeypatch.setattr(sweep, "open_corpus", lambda *a, **o: opened.append(a) or experiment.open_corpus(*a, **o))
+    monkeypatch.setattr(sweep, "open_corpus", lambda *a, **o: opened.append(a) or opening.open_corpus(*a, **o))
     monkeypatch.setattr(Trainer, "fit", None)
     before = outcome(place / "runs" / "s")
     status, printed, error = zf("compare", "--sweep", write(place))
@@ -320,8 +320,8 @@ def test_a_kill_at_any_moment_can_be_gone_on_from(place, zf, uninterrupted, leav
 @pytest.mark.parametrize(
     ("change", "hint"),
     [
-        (("latent_size = 3", "latent_size = 4"), "holds a run with latent_size = 3, and the sweep asks for 4"),
-        (("max_steps = 6", "max_steps = 7"), "holds a run with max_steps = 6, and the sweep asks for 7"),
+        (("latent_size = 3", "latent_size = 4"), "holds a run with latent_size = 3, and 4 is asked for"),
+        (("max_steps = 6", "max_steps = 7"), "holds a run with max_steps = 6, and 7 is asked for"),
         (("test_fraction = 0.3", "test_fraction = 0.2"), "holds a run with test_fraction = 0.3"),
     ],
 )

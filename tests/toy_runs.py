@@ -9,7 +9,7 @@ import pytest
 
 from zf_pyro import runs
 from zf_pyro.cli import cli, exit_with
-from zf_pyro.commands import train
+from zf_pyro.run_commands import train
 
 TEXT_FILES = {*runs.FILES, "evaluation-5.npz"} - {"samples.npz", "samples.png", "samples.wav", "samples.mid"}
 """What the folder of a finished run on text holds, tested by five particles."""

@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,6 +22,7 @@ from zf_pyro.console import warn
 from zf_pyro.errors import InputError, check, first_line
 from zf_pyro.fields import by_name, unequal
 from zf_pyro.files import explained, write_atomically
+from zf_pyro.processes import from_first, world_size
 
 CHECKPOINT, PREVIOUS, DAMAGED = "checkpoint.pt", "checkpoint-previous.pt", "checkpoint-damaged.pt"
 
@@ -125,6 +127,17 @@ def read_state(path: Path) -> dict[str, Any]:
             if archive.testzip() is not None:
                 raise ValueError("its contents do not have the checksum that they were saved with")
         return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def of_first(state: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The state that the first of several processes has here, or has not, in every process."""
+    if world_size() == 1:
+        return state
+    file = BytesIO()
+    if state is not None:
+        torch.save(state, file)
+    content = from_first(file.getvalue())
+    return torch.load(BytesIO(content), map_location="cpu", weights_only=True) if content else None
 
 
 def require_resumable(path: Path, state: dict[str, Any], config: Config) -> None:

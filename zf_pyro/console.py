@@ -16,8 +16,9 @@ from tqdm import tqdm
 
 
 class Verbosity(IntEnum):
-    """How much is said: warnings alone, also what a command does and finds, or also how it comes about."""
+    """How much is said: nothing, warnings alone, also what a command does and finds, or also how it comes about."""
 
+    SILENT = -1
     QUIET = 0
     NORMAL = 1
     VERBOSE = 2
@@ -61,7 +62,8 @@ def detail(line: str) -> None:
 
 def warn(line: str) -> None:
     """What a user should know whatever else is wanted."""
-    write(f"warning: {line}", err=True)
+    if is_heard(Verbosity.QUIET):
+        write(f"warning: {line}", err=True)
 
 
 def write(line: str, *, err: bool) -> None:

@@ -14,6 +14,7 @@ from zf_pyro.config import Config
 from zf_pyro.errors import InputError, Interrupted, MachineError
 from zf_pyro.events import Events
 from zf_pyro.metrics import Metrics, check_metrics
+from zf_pyro.processes import is_first
 from zf_pyro.reporting import Reporters
 from zf_pyro.signals import deferred_signals
 from zf_pyro.terminal import Terminal
@@ -96,5 +97,6 @@ def go_back(trainer: Trainer, state: dict[str, Any], folder: Path) -> int:
     if trainer.step > trainer.total_steps:
         limit = f"config.toml allows {trainer.total_steps}"
         raise InputError(f"{folder} has done {trainer.step} updates already, and its {limit}")
-    check_metrics(folder, metrics_size)
+    if is_first():
+        check_metrics(folder, metrics_size)
     return metrics_size

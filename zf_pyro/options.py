@@ -11,8 +11,8 @@ import click
 
 from zf_pyro.config import Config
 from zf_pyro.console import Verbosity, speaking
+from zf_pyro.devices import choose_device
 from zf_pyro.errors import InputError, check
-from zf_pyro.experiment import choose_device
 from zf_pyro.imported import require_trust
 from zf_pyro.parts import FAMILIES
 from zf_pyro.presets import PRESETS, preset, read_config

@@ -1,23 +1,26 @@
 """Several processes at the work of one: they share out the sequences, and put together what comes of them.
 
 Each holds the whole model. Process r of W takes the places r, r + W, r + 2 W, .. of any row of sequences, so that rows
-sorted by length are divided evenly. Alone, every function here gives back what it was given.
+sorted by length are divided evenly; a row of fewer than W is not divided, and each process goes through all of it.
+Alone, every function here gives back what it was given.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import pad
+from torch.nn.parallel import DistributedDataParallel
 
 from zf_pyro import ranks
+from zf_pyro.console import Verbosity, speaking
 from zf_pyro.errors import InputError, MachineError, check, first_line
 
 TIMEOUT = timedelta(hours=1)
@@ -46,27 +49,26 @@ def connected(device: str, meeting: str | None = None) -> Iterator[None]:
     """Inside, the processes that torchrun has started together are connected; alone nothing happens.
 
     Args:
-        device: "cpu", or "cuda", of which each process on a machine takes one of its own.
+        device: "cpu", or "cuda", of which each process on a machine has taken one of its own.
         meeting: where the processes meet, a URL of `torch.distributed`; None for where torchrun says.
 
     Raises:
-        InputError: there are fewer GPUs than processes, a GPU is named by its number, or the environment is not
-            torchrun's.
+        InputError: the environment is not torchrun's.
         MachineError: another process has ended, or cannot be reached.
     """
     if ranks.world_size() == 1:
         yield
         return
-    if torch.device(device).type == "cuda":
-        take_gpu(device)
     backend = "gloo" if device == "cpu" else "cpu:gloo,cuda:nccl"
     try:
-        numbers = {} if meeting is None else {"rank": ranks.rank(), "world_size": ranks.world_size()}
-        dist.init_process_group(backend, meeting, timeout=TIMEOUT, **numbers)
+        dist.init_process_group(
+            backend, meeting or "env://", timeout=TIMEOUT, rank=ranks.rank(), world_size=ranks.world_size()
+        )
     except (ValueError, RuntimeError) as error:
         raise InputError(f"the processes cannot be connected ({first_line(error)}); start them by torchrun") from error
     try:
-        yield
+        with nullcontext() if ranks.is_first() else speaking(Verbosity.SILENT):
+            yield
     except RuntimeError as error:
         if not lost_another(error):
             raise
@@ -74,14 +76,16 @@ def connected(device: str, meeting: str | None = None) -> Iterator[None]:
     dist.destroy_process_group()
 
 
-def take_gpu(device: str) -> None:
-    """Make one GPU of this machine this process's own.
+def take_gpu(device: torch.device) -> None:
+    """Make one GPU of this machine this process's own, where several were started together.
 
     Raises:
         InputError: there are fewer GPUs than processes, or the device names one of them.
     """
+    if ranks.world_size() == 1:
+        return
     count, wanted = torch.cuda.device_count(), ranks.local_size()
-    check(torch.device(device).index is None, f"several processes take a GPU each: --device cuda, not {device}")
+    check(device.index is None, f"several processes take a GPU each: --device cuda, not {device}")
     check(wanted <= count, f"{wanted} processes on this machine, and it has {count} GPUs; lower --nproc-per-node")
     torch.cuda.set_device(ranks.local_rank())
 
@@ -91,15 +95,36 @@ def lost_another(error: RuntimeError) -> bool:
     return isinstance(error, dist.DistError) or any(word in str(error) for word in ("gloo", "NCCL", "process group"))
 
 
+def is_divided(total: int) -> bool:
+    """Whether a row of N is shared out."""
+    return 1 < world_size() <= total
+
+
+def averaging(loss: nn.Module) -> nn.Module:
+    """A loss as a module whose gradients are the means over all processes; alone the loss itself.
+
+    Weights of 0 leave parts of a model out, and sequences of one step leave out others, so that the parameters without
+    a gradient are looked for at every update.
+    """
+    return loss if world_size() == 1 else DistributedDataParallel(_OneUnused(loss), find_unused_parameters=True)
+
+
+class _OneUnused(nn.Module):
+    """A module and a parameter that it does not use: where the search finds none at first, PyTorch warns against it."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        self.unused = nn.Parameter(torch.zeros((), device=next(module.parameters()).device))
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the module gives."""
+        return self.module(*args, **kwargs)
+
+
 def share(values: np.ndarray) -> np.ndarray:
-    """This process's part of a row, (n,) of (N,); where there are too few, the first of all, which is then not used."""
-    own = values[rank() :: world_size()]
-    return own if len(own) else values[:1]
-
-
-def share_size(total: int) -> int:
-    """How many of a row of N are this process's own."""
-    return len(range(rank(), total, world_size()))
+    """This process's part of a row, (n,) of (N,)."""
+    return values[rank() :: world_size()] if is_divided(len(values)) else values
 
 
 def gathered(values: Tensor, total: int) -> Tensor:
@@ -109,10 +134,10 @@ def gathered(values: Tensor, total: int) -> Tensor:
         values: of this process's share, (..., n).
         total: N.
     """
-    size, own = world_size(), share_size(total)
-    if size == 1:
+    if not is_divided(total):
         return values
-    padded = pad(values[..., :own], (0, -(-total // size) - own)).contiguous()
+    size = world_size()
+    padded = pad(values, (0, -(-total // size) - values.shape[-1])).contiguous()
     parts = [torch.empty_like(padded) for _ in range(size)]
     dist.all_gather(parts, padded)
     return torch.stack(parts, -1).flatten(-2)[..., :total]

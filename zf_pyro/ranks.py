@@ -6,8 +6,6 @@ import os
 import time
 from contextlib import suppress
 
-import click
-
 from zf_pyro.errors import InputError
 
 PATIENCE = 10.0
@@ -53,16 +51,10 @@ def is_first() -> bool:
     return rank() == 0
 
 
-def say(line: str) -> None:
-    """Print a line, in the first process."""
-    if is_first():
-        click.echo(line)
-
-
-def leave_it_to_the_first() -> str:
+def after_the_first() -> str:
     """Wait, in another process than the first, for the first to fail of the same; what to begin an error with then.
 
-    torchrun ends all processes as soon as one has failed, by a signal that ends this wait.
+    torchrun ends all processes as soon as one has failed, by a signal, which ends this wait.
     """
     try:
         if is_first():

@@ -11,25 +11,24 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from zf_pyro.bounds import Bound, sequence_bounds
 from zf_pyro.build import build_objective
 from zf_pyro.config import Config
 from zf_pyro.data.batch import SequenceBatch
-from zf_pyro.data.loader import Split, by_length, epoch_batches, fetched, ordered_batches, subset
+from zf_pyro.data.loader import Split, epoch_batches, fetched, subset
 from zf_pyro.errors import TrainingError, check
 from zf_pyro.guides import Guide
 from zf_pyro.model import StochasticRNN
 from zf_pyro.precision import matmul_precision, products_in
-from zf_pyro.processes import any_of, rank, share, summed, world_size
+from zf_pyro.processes import any_of, averaging, rank, share, summed, world_size
 from zf_pyro.random_states import random_states, set_random_states
 from zf_pyro.schedules import Constant
 from zf_pyro.scopes import local_parameters
 from zf_pyro.segments import in_segments
 from zf_pyro.streams import Streams, stream_seed
+from zf_pyro.validation import Stopped, validation_bound
 
 MAX_SKIPPED = 20
 """Non-finite steps in a row that end a run."""
@@ -80,10 +79,9 @@ class Trainer:
         count = min(options.batch_size, len(train.lengths))
         check(world_size() <= count, f"{world_size()} processes cannot share out {count} sequences an update")
         self.elbo = build_objective(config.objective, count=count)
-        self.loss: nn.Module = self.elbo(model, guide)
-        self.parameters = list(self.loss.parameters())
-        if world_size() > 1:  # weights of 0 leave parts out, so that not all parameters have a gradient
-            self.loss = DistributedDataParallel(self.loss, find_unused_parameters=True)
+        loss = self.elbo(model, guide)
+        self.parameters = list(loss.parameters())
+        self.loss = averaging(loss)
         self.optimizer = torch.optim.Adam(self.parameters, lr=options.rate.peak, eps=options.adam_epsilon, fused=True)
         self.halving = ReduceLROnPlateau(
             self.optimizer, mode="max", factor=0.5, patience=0, threshold=0.0, min_lr=options.min_learning_rate
@@ -121,7 +119,7 @@ class Trainer:
         Raises:
             TrainingError: 20 steps in a row were not finite.
         """
-        with local_parameters(), suppress(_Stopped):
+        with local_parameters(), suppress(Stopped):
             if self.validation_due():
                 on_validation(self.validate())
             for places, batch in self.remaining_batches():
@@ -233,7 +231,10 @@ class Trainer:
 
     def validate(self) -> Record:
         """Score the validation split, keep the best parameters, and halve the learning rate where it got worse."""
-        bound = self.bound_of_validation()
+        chosen = subset(len(self.valid.lengths), self.options.validation_sequences, self.split_seed)
+        bound = validation_bound(
+            self.model, self.guide, self.valid, chosen, self.options, seed=self.seed, stopping=self.stopping
+        )
         self.validated = self.step
         if self.best is None or math.isnan(self.best.iw_bound) or bound.iw_bound > self.best.iw_bound:
             self.best = Best(self.step, bound.iw_bound, copy_state(self.model), copy_state(self.guide))
@@ -247,26 +248,6 @@ class Trainer:
             "valid_sequences": bound.num_sequences,
             "valid_particles": bound.num_particles,
         }
-
-    def bound_of_validation(self) -> Bound:
-        """The bounds on the validation split, or on its seeded subset."""
-        chosen = subset(len(self.valid.lengths), self.options.validation_sequences, self.split_seed)
-        own = share(by_length(self.valid, chosen))
-        batches = _until(self.stopping, ordered_batches(self.valid, own, self.options.batch_size))
-        found = None
-        with suppress(_Stopped):
-            found = sequence_bounds(
-                self.model,
-                self.guide,
-                batches,
-                self.options.validation_particles,
-                seed=self.seed,
-                form=self.options.form,
-            )
-        if any_of(found is None):
-            raise _Stopped
-        assert found is not None
-        return found.of_all(len(chosen)).over_all()
 
     def state(self) -> dict[str, Any]:
         """All that training needs to go on as if it had not stopped: tensors, numbers and strings."""
@@ -290,18 +271,6 @@ class Trainer:
         self.halving.load_state_dict(state["halving"])
         self.best = None if state["best"] is None else Best(**state["best"])
         set_random_states(state["random"], self.device)
-
-
-class _Stopped(Exception):
-    """A validation was left undone."""
-
-
-def _until(stopping: Callable[[], bool], batches: Iterator[SequenceBatch]) -> Iterator[SequenceBatch]:
-    """The batches, until `stopping` returns True."""
-    for batch in batches:
-        if stopping():
-            raise _Stopped
-        yield batch
 
 
 @contextmanager

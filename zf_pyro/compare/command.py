@@ -14,9 +14,9 @@ from zf_pyro.compare.rows import Row, grouped
 from zf_pyro.compare.tested import all_tested, read_finished
 from zf_pyro.compare.training import rows_of_sweep, sweep_folder, train_all
 from zf_pyro.console import say
+from zf_pyro.devices import choose_device
 from zf_pyro.errors import Interrupted, TrainingError, check, signal_of
 from zf_pyro.events import require_log
-from zf_pyro.experiment import choose_device
 from zf_pyro.files import explained, require_writable
 from zf_pyro.imported import require_trust
 from zf_pyro.options import FOLDER, TRUST, VERBOSITY, count_or_all

@@ -10,7 +10,6 @@ import click
 from zf_pyro.console import say
 from zf_pyro.data.batch import SequenceBatch
 from zf_pyro.errors import check
-from zf_pyro.experiment import loaded
 from zf_pyro.generation import options as opt
 from zf_pyro.generation.decoder import Decoder, Kind
 from zf_pyro.generation.decoding import decode
@@ -20,6 +19,7 @@ from zf_pyro.generation.posterior import How, require_posterior, require_program
 from zf_pyro.generation.reconstruction import WORDS, continue_prefix, prefix_of, reconstruct, singly
 from zf_pyro.generation.rollout import Latent
 from zf_pyro.generation.sources import numbered, source_of, typed
+from zf_pyro.opening import loaded
 from zf_pyro.options import FOLDER
 from zf_pyro.runs import LoadedRun
 from zf_pyro.scopes import prepare_torch

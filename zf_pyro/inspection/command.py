@@ -11,7 +11,7 @@ from zf_pyro import runs
 from zf_pyro.console import say
 from zf_pyro.errors import check
 from zf_pyro.evaluation import shown
-from zf_pyro.experiment import corpus_at, identity, loaded
+from zf_pyro.experiment import identity
 from zf_pyro.files import explained, require_free, require_writable, write_text
 from zf_pyro.inspection import encode as encoding
 from zf_pyro.inspection.picture import plot_usage
@@ -20,6 +20,7 @@ from zf_pyro.inspection.report import told
 from zf_pyro.inspection.score import score_file
 from zf_pyro.inspection.usage import figures, usage_of
 from zf_pyro.metrics import to_json
+from zf_pyro.opening import corpus_at, loaded
 from zf_pyro.options import FOLDER, TRUST, VERBOSITY, count_or_all
 from zf_pyro.scopes import prepare_torch
 
