@@ -42,11 +42,10 @@ def take_part(rank: int, size: int, folder: str, work: Callable[..., Any], args:
     """One of the processes: as torchrun would start it."""
     names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size}
     os.environ.update({name: str(value) for name, value in names.items()})
-    os.environ.update(MASTER_ADDR="localhost", MASTER_PORT="0")
     torch.set_num_threads(1)
     error, result = "", None
     try:
-        with connected("cpu", f"file://{folder}/meeting"):
+        with connected("cpu", torch.distributed.FileStore(f"{folder}/meeting", size)):
             result = work(*args)
     except BaseException:
         error = traceback.format_exc()

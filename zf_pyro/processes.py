@@ -7,6 +7,7 @@ Alone, every function here gives back what it was given.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
@@ -45,12 +46,12 @@ def is_first() -> bool:
 
 
 @contextmanager
-def connected(device: str, meeting: str | None = None) -> Iterator[None]:
+def connected(device: str, store: dist.Store | None = None) -> Iterator[None]:
     """Inside, the processes that torchrun has started together are connected; alone nothing happens.
 
     Args:
         device: "cpu", or "cuda", of which each process on a machine has taken one of its own.
-        meeting: where the processes meet, a URL of `torch.distributed`; None for where torchrun says.
+        store: where the processes find each other; None for where torchrun says.
 
     Raises:
         InputError: the environment is not torchrun's.
@@ -61,10 +62,9 @@ def connected(device: str, meeting: str | None = None) -> Iterator[None]:
         return
     backend = "gloo" if device == "cpu" else "cpu:gloo,cuda:nccl"
     try:
-        dist.init_process_group(
-            backend, meeting or "env://", timeout=TIMEOUT, rank=ranks.rank(), world_size=ranks.world_size()
-        )
-    except (ValueError, RuntimeError) as error:
+        place = store or meeting_place()
+        dist.init_process_group(backend, store=place, timeout=TIMEOUT, rank=ranks.rank(), world_size=ranks.world_size())
+    except (KeyError, ValueError, RuntimeError) as error:
         raise InputError(f"the processes cannot be connected ({first_line(error)}); start them by torchrun") from error
     try:
         with nullcontext() if ranks.is_first() else speaking(Verbosity.SILENT):
@@ -74,6 +74,20 @@ def connected(device: str, meeting: str | None = None) -> Iterator[None]:
             raise
         raise MachineError(f"another process of this run has ended ({first_line(error)})") from error
     dist.destroy_process_group()
+
+
+def meeting_place() -> dist.Store:
+    """Where the processes of torchrun find each other.
+
+    On one machine torchrun keeps it from one start of the processes to the next, and what those before have left there
+    would mislead these.
+    """
+    kept = ranks.local_size() == ranks.world_size()
+    attempt = ranks.number("TORCHELASTIC_RESTART_COUNT", 0) if kept else 0
+    hosted = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    address, port = os.environ["MASTER_ADDR"], ranks.number("MASTER_PORT", 0)
+    host = ranks.is_first() and not hosted
+    return dist.PrefixStore(str(attempt), dist.TCPStore(address, port, ranks.world_size(), host, TIMEOUT))
 
 
 def take_gpu(device: torch.device) -> None:
