@@ -2,6 +2,7 @@
 
 import math
 import os
+import subprocess
 import sys
 from importlib.util import find_spec
 
@@ -24,14 +25,15 @@ needs_tensorboard = pytest.mark.skipif(find_spec("tensorboard") is None, reason=
 
 
 def points(folder):
-    """What TensorBoard reads of a run: (step, curve) and the value, which may stand once alone."""
+    """What TensorBoard reads of a run: (step, curve) and the value, none of which stands twice."""
     loader = library("tensorboard.backend.event_processing.event_file_loader").LegacyEventFileLoader
     (path,) = (folder / FOLDER).iterdir()
     assert path.match(EVENTS)
     found = {}
     for event in loader(str(path)).Load():
         for value in event.summary.value:
-            assert found.setdefault((event.step, value.tag), value.simple_value) is value.simple_value
+            assert (event.step, value.tag) not in found
+            found[event.step, value.tag] = value.simple_value
     return found
 
 
@@ -177,8 +179,9 @@ def test_a_disk_that_fills_while_events_are_written(run_py, goes_on, options, tm
 
 
 def test_a_missing_package_is_told_before_anything_slow(run_py, zf, finished, reviews, tmp_path, monkeypatch):
+    for name in [each for each in sys.modules if each.startswith("tensorboard.")]:
+        monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "tensorboard", None)
-    monkeypatch.delitem(sys.modules, "tensorboard.summary.writer.record_writer", raising=False)
     for module in ("commands", "experiment", "sweep"):
         monkeypatch.setattr(f"zf_pyro.{module}.open_corpus", lambda *_, **__: pytest.fail("the data was opened"))
     (finished / runs.RESULTS).unlink()
@@ -202,3 +205,5 @@ def test_a_missing_package_is_told_before_anything_slow(run_py, zf, finished, re
 def test_nothing_is_logged_or_imported_unless_it_is_asked_for(finished):
     assert TrainingConfig().log == "jsonl"
     assert not (finished / FOLDER).exists()
+    code = "import sys, zf_pyro.commands, zf_pyro.fitting; print('tensorboard' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout == b"False\n"
