@@ -188,8 +188,8 @@ def test_skipped_updates_are_told(run_py, reviews, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Trainer, "record", record)
     options = ["--data", reviews, "--max-steps", 8, "--output", tmp_path / "run", *SMALL]
-    _, output, _ = run_py("--dataset", "imdb", *options)
-    assert "Left out 2 updates" in output
+    _, _, error = run_py("--dataset", "imdb", *options)
+    assert "warning: left out 2 updates" in error
     lines = list(read_metrics(tmp_path / "run"))
     assert [line["skipped"] for line in lines if "loss" in line] == [0, 0, 1, 2, 2, 2, 2, 2]
     assert [line["step"] for line in lines if line.get("loss", 0) is None] == [3, 4]

@@ -34,12 +34,12 @@ def goes_on(run_py, finished):
     """Goes on with a run; it must end as one that nothing happened to."""
 
     def check(folder):
-        status, printed, error = run_py("--resume", folder)
+        status, _, error = run_py("--resume", folder)
         assert status == 0, error
         for name in SAME:
             assert (folder / name).read_bytes() == (finished / name).read_bytes(), name
         assert not list(folder.glob("*.tmp"))
-        return printed
+        return error
 
     return check
 
@@ -210,9 +210,9 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(run_py, zf, finished,
     damage(finished / CHECKPOINT)
     damaged = (finished / CHECKPOINT).read_bytes()
     assert zf("evaluate", finished)[0] == 2  # the best parameters before may be others
-    status, printed, error = run_py("--resume", finished)
+    status, _, error = run_py("--resume", finished)
     assert status == 0, error
-    (warning,) = (line for line in printed.splitlines() if line.startswith("warning: "))
+    (warning,) = (line for line in error.splitlines() if line.startswith("warning: "))
     assert f"{finished / CHECKPOINT} is damaged" in warning
     assert warning.endswith(f"; going on from {PREVIOUS}, the one before it")
     after = contents(finished)

@@ -241,9 +241,9 @@ def test_a_failing_report_leaves_the_run_finished(run_py, reviews, tmp_path, mon
     monkeypatch.setattr(module, "write_page", fail)
     folder = tmp_path / "run"
     options = ("--dataset", "imdb", "--data", reviews, "--max-steps", 2, "--output", folder, *TINY[:4], *SMALL)
-    status, out, _ = run_py(*options, report=True)
+    status, _, error = run_py(*options, report=True)
     assert status == 0
-    assert out.splitlines()[-1].startswith("No report: RuntimeError: no ink. The run is finished; ")
+    assert error.splitlines()[-1].startswith("warning: no report: RuntimeError: no ink. The run is finished; ")
     assert (folder / runs.RESULTS).is_file()
     assert not (folder / runs.REPORT).exists()
 
@@ -263,7 +263,7 @@ def test_an_interrupted_report_leaves_the_run_finished(run_py, reviews, tmp_path
 
 def test_a_resumed_run_takes_no_report_as_its_only_option(finished, run_py):
     assert "is finished" in run_py("--resume", finished)[2]
-    assert "takes no other option but --trust and --no-report" in run_py("--resume", finished, "--seed", 1)[2]
+    assert "takes no other option but --trust, --no-report, -v and -q" in run_py("--resume", finished, "--seed", 1)[2]
 
 
 def test_a_run_that_is_overwritten_loses_its_report(page_of_run, finished, reviews, run_py):

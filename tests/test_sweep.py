@@ -377,16 +377,16 @@ def test_a_run_that_fails_is_said_and_the_others_go_on(place, zf, uninterrupted)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "fit", fit)
-        status, printed, error = zf("compare", "--sweep", write(place, TWO.replace("[0, 1]", "1") + "seed = [0, 1]"))
+        status, _, error = zf("compare", "--sweep", write(place, TWO.replace("[0, 1]", "1") + "seed = [0, 1]"))
     assert status == 1
     assert error.splitlines()[-1] == "error: 1 of 3 runs failed"
-    assert "failed: rnn, seed 0: 20 steps" in printed
+    assert "warning: rnn, seed 0 failed: 20 steps" in error
     _, rnn = lines_of(place / "runs" / "s" / "comparison.csv")
     assert (rnn["seeds"], rnn["failed_seeds"]) == ("1", "0")
     assert rnn["difference"] != ""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "fit", fit)
-        status, printed, error = zf("compare", "--sweep", write(place, TWO.replace("[0, 1]", "0")), "--output", "none")
+        status, _, error = zf("compare", "--sweep", write(place, TWO.replace("[0, 1]", "0")), "--output", "none")
     assert (status, error.splitlines()[-1]) == (1, "error: all 2 runs have failed")
     assert zf("compare", "--sweep", write(place))[0] == 0
     assert outcome(place / "runs" / "s") == outcome(uninterrupted)

@@ -79,7 +79,7 @@ class Lines:
         self.total, self.what, self.unit, self.initial = total, what, unit, initial
         self.count, self.postfix = initial, ""
         self.began = monotonic()
-        self.due = self.began + delay
+        self.due = self.began + (delay or INTERVAL)
         self.told: int | None = None
         if not delay:
             self.refresh()

@@ -135,6 +135,8 @@ def obstacle(transition: Transition, conditional: Conditional) -> str:
         return "the transition is another than the LSTM of z_t and u_t"
     if not is_served_gaussian(conditional):
         return "the posterior is another than a Gaussian with a hidden layer"
+    if {*conditional.sizes} - {"input", "encoding"} != {"hidden"}:
+        return "the posterior reads another part of the model's state than h_{t-1}, or none"
     return ""
 
 
