@@ -138,7 +138,7 @@ def test_a_run_on_every_kind_of_data(run_py, zf, sources, tmp_path, kind):
 @pytest.mark.parametrize("kind", ["images", "music", "reals", "bits"])
 def test_samples_are_in_the_units_of_the_data(run_py, sources, tmp_path, kind):
     folder = tmp_path / "run"
-    assert run_py("--dataset", *sources[kind], *SHORT, "--output", folder)[0] == 0
+    assert run_py("--dataset", *sources[kind], *SHORT, "--output", folder, pictures=True)[0] == 0
     assert (folder / "samples.png").read_bytes().startswith(b"\x89PNG")
     samples = np.load(folder / "samples.npz")["samples"]
     observation = zf_pyro.load(folder).observation
