@@ -46,7 +46,7 @@ def make(emission="bernoulli", objective=None, training=None, device="meta", **o
         training=TrainingConfig(**(training or {})),
     )
     model, guide = (each.to(device) for each in build(model_config, observation))
-    return Trainer(model, guide, config, Lengths(3), Lengths(3)), batch_of(observation)
+    return Trainer(model, guide, config, Lengths(3), Lengths(3)), batch_of(observation, lengths=(2, 1))
 
 
 @pytest.fixture
