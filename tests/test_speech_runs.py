@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.image import imread
 from torch.utils.data import get_worker_info
 
 import zf_pyro
@@ -74,7 +75,7 @@ def sources(tmp_path):
 @pytest.mark.parametrize("kind", ["timit", "srnn", "blizzard", "audio"])
 def test_a_run(run_py, zf, sources, tmp_path, kind):
     run = tmp_path / "run"
-    status, output, error = run_py("--dataset", *sources[kind], *TINY, "--output", run, pictures=True)
+    status, output, error = run_py("--dataset", *sources[kind], *TINY, "--output", run, pictures=kind == "audio")
     assert status == 0, error
     assert {path.name for path in run.iterdir()} == {*runs.FILES, "evaluation-2.npz"} - {
         runs.VOCABULARY,
@@ -105,7 +106,9 @@ def test_a_run(run_py, zf, sources, tmp_path, kind):
         heard = np.frombuffer(file.readframes(240 * FRAME + 10), "<i2")
     np.testing.assert_array_equal(heard[:-10], np.rint(np.clip(samples[0].ravel(), -(2**15), 2**15 - 1)))
     assert not heard[-10:].any()
-    assert (run / "samples.png").read_bytes().startswith(b"\x89PNG")
+    assert (run / "samples.png").is_file()
+    if kind == "audio":
+        assert imread(run / "samples.png").std() > 0.01
 
 
 def test_workers_and_interruptions_change_nothing(run_py, sources, tmp_path, monkeypatch):
