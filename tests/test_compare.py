@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.tiny import tiny_batch, tiny_pair
-from tests.toy_runs import TINY, call
-from zf_pyro import InputError, estimate_bound, experiment, load, runs
+from tests.toy_runs import TINY, call, not_drawn
+from zf_pyro import InputError, estimate_bound, load, runs
 from zf_pyro.bounds import sequence_bounds, standard_error
 from zf_pyro.checkpoints import read_checkpoint
 from zf_pyro.compare.picture import plot_comparison
@@ -24,7 +24,6 @@ from zf_pyro.compare.tested import Finished, Outcome
 from zf_pyro.data.loader import subset
 from zf_pyro.evaluation import evaluate, in_order
 from zf_pyro.fields import override
-from zf_pyro.media import writing
 from zf_pyro.metrics import read_metrics
 from zf_pyro.opening import open_corpus
 from zf_pyro.presets import preset
@@ -46,8 +45,7 @@ def shelf(tmp_path_factory):
     options = {"plain": [], "again": ["--seed", 1], "rnn": ["--family", "rnn"]}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ZF_PYRO_CACHE", str(root / "cache"))
-        patch.setattr(experiment, "plot_curves", lambda *arguments: None)
-        patch.setattr(writing, "draw_sequences", lambda *arguments: None)
+        not_drawn(patch)
         for name, more in options.items():
             assert call(patch, train, *OPTIONS, "--data", root / "bits.npz", *more, "--output", root / name) == 0
     return root

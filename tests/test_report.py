@@ -18,14 +18,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.image import imread
 
-from tests.toy_runs import SMALL, TINY
+from tests.toy_runs import PNG, SMALL, TINY
 from zf_pyro import runs
 from zf_pyro.data.corpus import Observation
 from zf_pyro.fields import override
 from zf_pyro.metrics import is_record
 from zf_pyro.options import requested
 from zf_pyro.presets import preset, read_config
-from zf_pyro.report import blocks
 from zf_pyro.report import command as module
 from zf_pyro.report.blocks import Block, Code, Folded, Lines, Note, Picture, Player, Section, Sides, Strip, Table
 from zf_pyro.report.material import Material
@@ -45,13 +44,6 @@ NASTY = [
     "{{ 7 * 7 }}",
     "\0\x1b",
 ]
-PNG = b"\x89PNG\r\n\x1a\n"
-
-
-@pytest.fixture
-def no_ink(monkeypatch):
-    """Figures are not drawn, which takes seconds, in tests of what else is on a page."""
-    monkeypatch.setattr(blocks, "png_of", lambda figure: PNG)
 
 
 class Page(HTMLParser):

@@ -14,11 +14,10 @@ import numpy as np
 import pytest
 
 from tests.test_compare import lines_of
-from tests.toy_runs import call
+from tests.toy_runs import call, not_drawn
 from zf_pyro import experiment, opening, sweep
 from zf_pyro.cli import cli
 from zf_pyro.errors import TrainingError
-from zf_pyro.media import writing
 from zf_pyro.sweep import read_sweep
 from zf_pyro.training import Trainer
 
@@ -59,9 +58,8 @@ SAME = ("results.json", "metrics.jsonl", "evaluation-3.npz")
 
 
 def enter(folder, monkeypatch):
-    """Go into a folder, given data to write a sweep for; runs draw no pictures, which take longest of a tiny one."""
-    monkeypatch.setattr(experiment, "plot_curves", lambda *arguments: None)
-    monkeypatch.setattr(writing, "draw_sequences", lambda *arguments: None)
+    """Go into a folder, given data to write a sweep for."""
+    not_drawn(monkeypatch)
     numbers = np.random.default_rng(0)
     np.savez(folder / "bits.npz", **{f"a{n}": numbers.integers(0, 2, (3 + n % 5, 3)).astype(bool) for n in range(60)})
     monkeypatch.chdir(folder)

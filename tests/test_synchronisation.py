@@ -10,10 +10,11 @@ import pyro
 import pytest
 import torch
 
-from tests.test_precision import EMISSIONS, OBJECTIVES, PAIRS, PARTS, SIZES, batch_of
+from tests.test_precision import EMISSIONS, OBJECTIVES, PARTS, SIZES, batch_of
 from zf_pyro import chunks, loops, streams, training
 from zf_pyro.build import build
 from zf_pyro.config import Config, ModelConfig, ObjectiveConfig, TrainingConfig
+from zf_pyro.parts import FAMILIES
 from zf_pyro.scopes import local_parameters
 from zf_pyro.training import Trainer
 
@@ -47,7 +48,7 @@ def make(emission="bernoulli", objective=None, training=None, device="meta", **o
         training=TrainingConfig(**(training or {})),
     )
     model, guide = (each.to(device) for each in build(model_config, observation))
-    return Trainer(model, guide, config, Lengths(3), Lengths(3)), batch_of(observation)
+    return Trainer(model, guide, config, Lengths(3), Lengths(3)), batch_of(observation, lengths=(2, 1))
 
 
 @pytest.fixture
@@ -74,8 +75,15 @@ def check(fetched, trainer, batch):
     assert trainer.skipped == 0
 
 
-@pytest.mark.parametrize(("family", "emission"), PAIRS, ids=map("-".join, PAIRS))
-def test_an_update_of_every_family_fetches_once(family, emission, fetched):
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_update_of_every_family_fetches_once(family, fetched):
+    check(fetched, *make(family=family))
+
+
+@pytest.mark.parametrize("emission", EMISSIONS)
+@pytest.mark.parametrize("family", ["vrnn", "rnn"])
+def test_an_update_of_every_emission_fetches_once(family, emission, fetched):
+    """Scored along a path of z, and without one."""
     check(fetched, *make(emission, family=family))
 
 
