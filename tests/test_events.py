@@ -81,10 +81,10 @@ def test_what_is_not_finite_is_nan(tmp_path):
 
 @needs_tensorboard
 def test_a_run_logs_what_its_metrics_hold_and_a_resumed_one_nothing_twice(run_py, goes_on, options, tmp_path):
-    def update(trainer, batch, real=Trainer.update):
+    def update(trainer, places, batch, real=Trainer.update):
         if trainer.step == 6:
             raise KeyboardInterrupt  # at once, as a kill: two updates are logged beyond the checkpoint
-        return real(trainer, batch)
+        return real(trainer, places, batch)
 
     folder = tmp_path / "stopped"
     with pytest.MonkeyPatch.context() as patch:
@@ -160,10 +160,10 @@ def test_a_disk_that_fills_while_events_are_written(run_py, goes_on, options, tm
             super().__init__(*arguments)
             opened.append(self)
 
-    def update(trainer, batch, real=Trainer.update):
+    def update(trainer, places, batch, real=Trainer.update):
         if trainer.step == 5:
             os.dup2(os.open("/dev/full", os.O_WRONLY), opened[0].file.fileno())
-        return real(trainer, batch)
+        return real(trainer, places, batch)
 
     folder = tmp_path / "stopped"
     with pytest.MonkeyPatch.context() as patch:
@@ -182,8 +182,8 @@ def test_a_missing_package_is_told_before_anything_slow(run_py, zf, finished, re
     for name in [each for each in sys.modules if each.startswith("tensorboard.")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "tensorboard", None)
-    for module in ("commands", "experiment", "sweep"):
-        monkeypatch.setattr(f"zf_pyro.{module}.open_corpus", lambda *_, **__: pytest.fail("the data was opened"))
+    for opener in ("run_commands.open_corpus", "experiment.matching_corpus", "sweep.open_corpus"):
+        monkeypatch.setattr(f"zf_pyro.{opener}", lambda *_, **__: pytest.fail("the data was opened"))
     (finished / runs.RESULTS).unlink()
     config = finished / runs.CONFIG
     config.write_text(config.read_text().replace('log = "jsonl"', 'log = "tensorboard"'))

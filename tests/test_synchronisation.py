@@ -69,7 +69,7 @@ def fetched(monkeypatch):
 def check(fetched, trainer, batch):
     """Two updates; in the second Adam has moments."""
     for _ in range(2):
-        trainer.update(np.arange(3), batch)
+        trainer.update(np.arange(2), batch)
     assert len(fetched) == 2
     assert trainer.optimizer.state
     assert trainer.skipped == 0
@@ -113,5 +113,5 @@ def test_an_update_fetches_once_whatever_the_sizes(emission, fetched, monkeypatc
 def test_the_particle_filter_asks_at_every_step_whether_to_resample(fetched):
     trainer, batch = make(objective=OBJECTIVES["fivo"])
     with pytest.raises(RuntimeError, match="meta"):
-        trainer.update(np.arange(3), batch)
+        trainer.update(np.arange(2), batch)
     assert not fetched

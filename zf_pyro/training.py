@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from zf_pyro.bounds import Bound
 from zf_pyro.build import build_objective
 from zf_pyro.config import Config
 from zf_pyro.data.batch import SequenceBatch
@@ -231,10 +232,7 @@ class Trainer:
 
     def validate(self) -> Record:
         """Score the validation split, keep the best parameters, and halve the learning rate where it got worse."""
-        chosen = subset(len(self.valid.lengths), self.options.validation_sequences, self.split_seed)
-        bound = validation_bound(
-            self.model, self.guide, self.valid, chosen, self.options, seed=self.seed, stopping=self.stopping
-        )
+        bound = self.bound_of_validation()
         self.validated = self.step
         if self.best is None or math.isnan(self.best.iw_bound) or bound.iw_bound > self.best.iw_bound:
             self.best = Best(self.step, bound.iw_bound, copy_state(self.model), copy_state(self.guide))
@@ -248,6 +246,13 @@ class Trainer:
             "valid_sequences": bound.num_sequences,
             "valid_particles": bound.num_particles,
         }
+
+    def bound_of_validation(self) -> Bound:
+        """The bounds on the validation split, or on its seeded subset."""
+        chosen = subset(len(self.valid.lengths), self.options.validation_sequences, self.split_seed)
+        return validation_bound(
+            self.model, self.guide, self.valid, chosen, self.options, seed=self.seed, stopping=self.stopping
+        )
 
     def state(self) -> dict[str, Any]:
         """All that training needs to go on as if it had not stopped: tensors, numbers and strings."""
