@@ -13,14 +13,15 @@ import click
 import pyro
 import pytest
 
-from tests.blocks import EVERY, PAGES, ROOT, RUN, SHOWN, blocks
+from tests.blocks import EVERY, PAGES, ROOT, RUN, SET_UP, SHOWN, blocks
 from tests.reader import furnish, short_sweep, shortened
 from tests.toy_runs import call
 from zf_pyro.cli import cli
 from zf_pyro.commands import train
 
 CI = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-LONG = {"README.md", "docs/compare.md", "docs/report.md"}
+TUTORIALS = {page for page in PAGES if "tutorials/" in page}
+LONG = {"README.md", "docs/compare.md", "docs/report.md", "docs/start.md", *TUTORIALS}
 
 
 def runnable(page):
@@ -31,6 +32,14 @@ def runnable(page):
 def test_every_block_says_what_it_is(page):
     for block in blocks(page, *EVERY):
         assert block.language in (*RUN, *SHOWN), f"{page}, line {block.line}: a block without a language"
+
+
+def test_every_page_sets_up_as_the_readme_does():
+    own = [line for line in PAGES["README.md"].read_text(encoding="utf-8").splitlines() if line.startswith(SET_UP)]
+    for page in PAGES:
+        for block in blocks(page, "bash"):
+            lines = [line for line in block.code.splitlines() if line.startswith(SET_UP) and block.reason is None]
+            assert all(any(line in each for each in own) for line in lines), f"{page}, line {block.line}"
 
 
 def program(words):
