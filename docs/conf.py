@@ -25,6 +25,7 @@ napoleon_numpy_docstring = False
 default_role = "py:obj"
 
 html_theme = "furo"
+pygments_dark_style = "github-dark"
 html_title = "zf_pyro"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
