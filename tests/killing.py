@@ -13,7 +13,7 @@ import zf_pyro
 from zf_pyro import experiment
 from zf_pyro.checkpoints import read_checkpoint
 from zf_pyro.cli import exit_with
-from zf_pyro.commands import train
+from zf_pyro.run_commands import train
 
 PACKAGE = os.path.dirname(zf_pyro.__file__)
 EVALUATED = experiment.evaluation_file(3).replace("json", "npz")

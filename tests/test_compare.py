@@ -13,22 +13,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.tiny import tiny_batch, tiny_pair
-from tests.toy_runs import TINY, call
-from zf_pyro import InputError, estimate_bound, experiment, load, runs
+from tests.toy_runs import TINY, call, not_drawn
+from zf_pyro import InputError, estimate_bound, load, runs
 from zf_pyro.bounds import sequence_bounds, standard_error
 from zf_pyro.checkpoints import read_checkpoint
-from zf_pyro.commands import train
 from zf_pyro.compare.picture import plot_comparison
 from zf_pyro.compare.report import all_figures, notes, table
 from zf_pyro.compare.rows import Row, grouped, paired
 from zf_pyro.compare.tested import Finished, Outcome
 from zf_pyro.data.loader import subset
 from zf_pyro.evaluation import evaluate, in_order
-from zf_pyro.experiment import open_corpus
 from zf_pyro.fields import override
-from zf_pyro.media import writing
 from zf_pyro.metrics import read_metrics
+from zf_pyro.opening import open_corpus
 from zf_pyro.presets import preset
+from zf_pyro.run_commands import train
 from zf_pyro.scores import Scores, read_scores, write_scores
 from zf_pyro.tables import aligned, markdown
 from zf_pyro.timing import read_timing, write_timing
@@ -46,8 +45,7 @@ def shelf(tmp_path_factory):
     options = {"plain": [], "again": ["--seed", 1], "rnn": ["--family", "rnn"]}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ZF_PYRO_CACHE", str(root / "cache"))
-        patch.setattr(experiment, "plot_curves", lambda *arguments: None)
-        patch.setattr(writing, "draw_sequences", lambda *arguments: None)
+        not_drawn(patch)
         for name, more in options.items():
             assert call(patch, train, *OPTIONS, "--data", root / "bits.npz", *more, "--output", root / name) == 0
     return root
@@ -363,8 +361,8 @@ def test_other_subsets_are_refused(made, zf, tmp_path, monkeypatch):
 
 
 def test_times_of_updates_before_an_interruption_count(shelf, run_py, tmp_path, monkeypatch):
-    def stop_after_three(trainer, batch, real=Trainer.update):
-        record = real(trainer, batch)
+    def stop_after_three(trainer, places, batch, real=Trainer.update):
+        record = real(trainer, places, batch)
         if record["step"] == 3:
             raise KeyboardInterrupt
         return record

@@ -15,9 +15,9 @@ import pytest
 
 from tests.blocks import EVERY, PAGES, ROOT, RUN, SET_UP, SHOWN, blocks
 from tests.reader import furnish, short_sweep, shortened
-from tests.toy_runs import call
+from tests.toy_runs import call, not_drawn
 from zf_pyro.cli import cli
-from zf_pyro.commands import train
+from zf_pyro.run_commands import train
 
 CI = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 TUTORIALS = {page for page in PAGES if "tutorials/" in page}
@@ -80,6 +80,7 @@ def reader(tmp_path_factory):
     folder = tmp_path_factory.mktemp("reader")
     furnish(folder)
     with pytest.MonkeyPatch.context() as patch:
+        not_drawn(patch)
         patch.chdir(folder)
         patch.setenv("ZF_PYRO_CACHE", str(tmp_path_factory.mktemp("cache")))
         for name, family in (("plain", "zforcing"), ("other", "storn")):
@@ -88,7 +89,7 @@ def reader(tmp_path_factory):
 
 
 @pytest.fixture
-def here(reader, tmp_path, monkeypatch):
+def here(reader, tmp_path, monkeypatch, no_ink):
     """A copy of it as the current folder; what is imported from it is forgotten afterwards."""
     folder = tmp_path / "reader"
     shutil.copytree(reader, folder)

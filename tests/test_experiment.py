@@ -32,7 +32,7 @@ def test_each_split_serves_its_purpose_alone(run_py, reviews, tmp_path, monkeypa
         return real_evaluate(model, guide, config, corpus)
 
     real_prepare, real_evaluate = experiment.prepare, experiment.evaluate
-    monkeypatch.setattr("zf_pyro.commands.prepare", prepare)
+    monkeypatch.setattr("zf_pyro.run_commands.prepare", prepare)
     monkeypatch.setattr(experiment, "evaluate", evaluate)
     options = ["--data", reviews, "--max-steps", 8, "--output", tmp_path / "run", *SMALL]
     assert run_py("--dataset", "imdb", *options)[0] == 0
@@ -144,8 +144,8 @@ def stop_and_go_on(run_py, reviews, folder, finished, change):
 def test_ctrl_c_at_the_last_step(run_py, reviews, tmp_path, finished):
     real = Trainer.update
 
-    def update(trainer, batch):
-        record = real(trainer, batch)
+    def update(trainer, places, batch):
+        record = real(trainer, places, batch)
         if record["step"] == 8:
             os.kill(os.getpid(), signal.SIGINT)
         return record
@@ -188,8 +188,8 @@ def test_skipped_updates_are_told(run_py, reviews, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Trainer, "record", record)
     options = ["--data", reviews, "--max-steps", 8, "--output", tmp_path / "run", *SMALL]
-    _, output, _ = run_py("--dataset", "imdb", *options)
-    assert "Left out 2 updates" in output
+    _, _, error = run_py("--dataset", "imdb", *options)
+    assert "warning: left out 2 updates" in error
     lines = list(read_metrics(tmp_path / "run"))
     assert [line["skipped"] for line in lines if "loss" in line] == [0, 0, 1, 2, 2, 2, 2, 2]
     assert [line["step"] for line in lines if line.get("loss", 0) is None] == [3, 4]

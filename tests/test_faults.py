@@ -34,12 +34,12 @@ def goes_on(run_py, finished):
     """Goes on with a run; it must end as one that nothing happened to."""
 
     def check(folder):
-        status, printed, error = run_py("--resume", folder)
+        status, _, error = run_py("--resume", folder)
         assert status == 0, error
         for name in SAME:
             assert (folder / name).read_bytes() == (finished / name).read_bytes(), name
         assert not list(folder.glob("*.tmp"))
-        return printed
+        return error
 
     return check
 
@@ -133,8 +133,8 @@ def test_a_disk_that_fills_while_metrics_are_written(run_py, goes_on, options, t
             super().__init__(*arguments)
             opened.append(self.file)
 
-    def update(trainer, batch, real=Trainer.update):
-        record = real(trainer, batch)
+    def update(trainer, places, batch, real=Trainer.update):
+        record = real(trainer, places, batch)
         if record["step"] == step:
             os.dup2(os.open("/dev/full", os.O_WRONLY), opened[0].fileno())
             return {**record, "long": "x" * 9000}  # longer than what is written together
@@ -210,9 +210,9 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(run_py, zf, finished,
     damage(finished / CHECKPOINT)
     damaged = (finished / CHECKPOINT).read_bytes()
     assert zf("evaluate", finished)[0] == 2  # the best parameters before may be others
-    status, printed, error = run_py("--resume", finished)
+    status, _, error = run_py("--resume", finished)
     assert status == 0, error
-    (warning,) = (line for line in printed.splitlines() if line.startswith("warning: "))
+    (warning,) = (line for line in error.splitlines() if line.startswith("warning: "))
     assert f"{finished / CHECKPOINT} is damaged" in warning
     assert warning.endswith(f"; going on from {PREVIOUS}, the one before it")
     after = contents(finished)
@@ -295,8 +295,8 @@ def out_of_memory(*arguments):
 
 
 def test_memory_that_is_full_while_training(run_py, options, goes_on, tmp_path):
-    def update(trainer, batch, real=Trainer.update):
-        return out_of_memory() if trainer.step == 5 else real(trainer, batch)
+    def update(trainer, places, batch, real=Trainer.update):
+        return out_of_memory() if trainer.step == 5 else real(trainer, places, batch)
 
     folder = tmp_path / "stopped"
     with pytest.MonkeyPatch.context() as patch:

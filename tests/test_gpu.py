@@ -1,5 +1,6 @@
 """The same code on a GPU."""
 
+import numpy as np
 import pyro
 import pytest
 import torch
@@ -98,12 +99,12 @@ def update_once_waiting(trainer, batch, monkeypatch):
             torch.cuda.set_sync_debug_mode("error")
 
     with monkeypatch.context() as patch, local_parameters(), pyro.validation_enabled(False):
-        trainer.update(batch)  # which starts libraries and makes Adam's moments
+        trainer.update(np.arange(3), batch)  # which starts libraries and makes Adam's moments
         torch.cuda.synchronize()
         patch.setattr(training, "fetch", waited_for)
         torch.cuda.set_sync_debug_mode("error")
         try:
-            trainer.update(batch)
+            trainer.update(np.arange(3), batch)
         finally:
             torch.cuda.set_sync_debug_mode("default")
     return len(fetches)

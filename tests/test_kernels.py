@@ -2,6 +2,8 @@
 
 import gc
 import weakref
+from contextlib import suppress
+from itertools import product
 
 import pytest
 import torch
@@ -9,19 +11,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from tests.tiny import all_parameters, tiny_batch, tiny_pair
+from tests.tiny import SIZES, VOCABULARY, all_parameters, tiny_batch, tiny_pair
 from zf_pyro import ZForcingELBO, ZForcingIWAE
 from zf_pyro.build import build
 from zf_pyro.conditionals import ClippedLeakyReLU, Context, DiagonalGaussian
 from zf_pyro.config import ModelConfig
 from zf_pyro.data.batch import SequenceBatch
 from zf_pyro.data.corpus import Observation
+from zf_pyro.errors import InputError
 from zf_pyro.kernels import choice
 from zf_pyro.kernels.choice import generic_loop
 from zf_pyro.kernels.lstm_gaussian import LSTMGaussian
 from zf_pyro.kernels.window import LENGTH, Window
 from zf_pyro.noise import noise
+from zf_pyro.parts import FAMILIES, TRANSITIONS
 from zf_pyro.scopes import local_parameters
+
+SHORT_GUIDES = ("forward", "filtering", "mean-field", "residual", "flow", "prior")
 
 
 @pytest.fixture(autouse=True)
@@ -244,6 +250,20 @@ def test_other_families_run_the_generic_loop(options, draws):
     loss_and_gradients_of = ZForcingELBO(alpha)(model, guide)
     assert loss_and_gradients_of(tiny_batch(), form="path").isfinite()
     assert not draws
+
+
+def fitting_parts():
+    """Parts that fit together, by the names of all three."""
+    for family, guide, transition in product(FAMILIES, ("", *SHORT_GUIDES), ("", *TRANSITIONS)):
+        with suppress(InputError):
+            yield ModelConfig(**SIZES, family=family, guide=guide, transition=transition)
+
+
+@pytest.mark.parametrize("config", fitting_parts(), ids=lambda each: f"{each.family}-{each.guide}-{each.transition}")
+def test_the_obstacle_that_is_told_is_what_runs(config, draws):
+    model, guide = build(config, Observation("categorical", VOCABULARY))
+    ZForcingELBO(0.0)(model, guide)(tiny_batch(), form="path")
+    assert bool(draws) == (not choice.obstacle(model.transition, guide.posterior))
 
 
 def test_under_autocast_it_is_the_generic_loop():

@@ -12,7 +12,9 @@ from torch import nn
 from tests.tiny import VOCABULARY, tiny_batch, tiny_pair
 from zf_pyro import Categorical, Conditional, Guide, LSTMTransition, StandardNormal, StochasticRNN, ZForcingELBO
 from zf_pyro.latents import ACTIVE, active_units, unit_divergences
-from zf_pyro.scopes import evaluating, seeded
+from zf_pyro.scopes import evaluating
+from zf_pyro.streams import Streams, stream_seed
+from zf_pyro.tiles import singles
 
 
 class Constant(Conditional):
@@ -63,7 +65,9 @@ def test_the_units_add_up_to_the_divergence_of_the_objective(family):
     model, guide = tiny_pair(family=family)
     batch, objective = tiny_batch((5, 2, 4), num_steps=6), ZForcingELBO()
     found = unit_divergences(model, guide, [batch], seed=3)
-    with seeded(torch.device("cpu"), 3), evaluating(model, guide):
+    seeds = [stream_seed(3, each.key) for each in singles([batch])]
+    streams = Streams(seeds, batch.lengths.tolist(), batch.num_steps, torch.device("cpu"))
+    with evaluating(model, guide), streams:
         objective.loss(model, guide, batch, form="path")
     assert found.shape == (3,)
     assert found.sum().item() * 11 == pytest.approx(objective.last_terms.kl.item(), rel=1e-10)

@@ -111,10 +111,10 @@ def test_a_run_by_the_particle_filter_stopped_and_resumed(bits, run_py, tmp_path
     assert run_py(*options, "--output", tmp_path / "whole")[0] == 0
     real = experiment.Trainer.update
 
-    def update(trainer, batch):
+    def update(trainer, places, batch):
         if trainer.step == 3:
             os.kill(os.getpid(), signal.SIGINT)
-        return real(trainer, batch)
+        return real(trainer, places, batch)
 
     monkeypatch.setattr(experiment.Trainer, "update", update)
     assert run_py(*options, "--output", tmp_path / "stopped")[0] == 130

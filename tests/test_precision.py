@@ -44,11 +44,11 @@ def _local():
         yield
 
 
-def batch_of(observation, seed=0):
+def batch_of(observation, seed=0, lengths=(4, 2, 3)):
     if observation.law == "categorical":
-        return tiny_batch((4, 2, 3))
+        return tiny_batch(lengths)
     generator = torch.Generator().manual_seed(seed)
-    numbers = [torch.randn(n, observation.size, generator=generator) for n in (4, 2, 3)]
+    numbers = [torch.randn(n, observation.size, generator=generator) for n in lengths]
     return SequenceBatch.from_sequences([each > 0 if observation.law == "bernoulli" else each for each in numbers])
 
 

@@ -38,10 +38,10 @@ def test_a_run_in_bfloat16_improves_the_loss_and_resumes(run_py, reviews, tmp_pa
 
     update = Trainer.update
 
-    def interrupted(trainer, batch):
+    def interrupted(trainer, places, batch):
         if trainer.step == 24:
             os.kill(os.getpid(), signal.SIGINT)
-        return update(trainer, batch)
+        return update(trainer, places, batch)
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "update", interrupted)
@@ -117,7 +117,7 @@ def test_products_are_exact_unless_asked_otherwise(precisions, run_py, reviews, 
 
 
 def test_the_precision_before_is_restored_after_an_error(monkeypatch):
-    def fail(trainer, batch):
+    def fail(trainer, places, batch):
         raise ZeroDivisionError
 
     monkeypatch.setattr(Trainer, "loss_of", fail)

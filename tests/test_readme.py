@@ -10,12 +10,12 @@ import pytest
 from tests.blocks import PAGES, ROOT, SET_UP, blocks
 from zf_pyro import runs
 from zf_pyro.cli import cli
-from zf_pyro.commands import train
 from zf_pyro.config import ModelConfig
 from zf_pyro.fields import override
 from zf_pyro.options import requested
 from zf_pyro.parts import FAMILIES
 from zf_pyro.presets import preset
+from zf_pyro.run_commands import train
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -42,7 +42,8 @@ def test_command_examples_name_real_options(words):
     else:
         assert arguments.pop(0) == "run.py"
         command = train
-    command.make_context("command", arguments)
+    with command.make_context("command", arguments):  # -v and -q hold until it is closed
+        pass
 
 
 EXTENDING = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")

@@ -18,15 +18,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.image import imread
 
-from tests.toy_runs import SMALL, TINY
+from tests.toy_runs import PNG, SMALL, TINY
 from zf_pyro import runs
-from zf_pyro.commands import train
 from zf_pyro.data.corpus import Observation
 from zf_pyro.fields import override
 from zf_pyro.metrics import is_record
 from zf_pyro.options import requested
 from zf_pyro.presets import preset, read_config
-from zf_pyro.report import blocks
 from zf_pyro.report import command as module
 from zf_pyro.report.blocks import Block, Code, Folded, Lines, Note, Picture, Player, Section, Sides, Strip, Table
 from zf_pyro.report.material import Material
@@ -36,6 +34,7 @@ from zf_pyro.report.sequences import MOST_STEPS, image_of, players, shown
 from zf_pyro.report.settings import command
 from zf_pyro.report.training import validations_figure
 from zf_pyro.report.usage import stored
+from zf_pyro.run_commands import train
 
 NASTY = [
     "<script>alert(1)</script>",
@@ -45,13 +44,6 @@ NASTY = [
     "{{ 7 * 7 }}",
     "\0\x1b",
 ]
-PNG = b"\x89PNG\r\n\x1a\n"
-
-
-@pytest.fixture
-def no_ink(monkeypatch):
-    """Figures are not drawn, which takes seconds, in tests of what else is on a page."""
-    monkeypatch.setattr(blocks, "png_of", lambda figure: PNG)
 
 
 class Page(HTMLParser):
@@ -241,9 +233,9 @@ def test_a_failing_report_leaves_the_run_finished(run_py, reviews, tmp_path, mon
     monkeypatch.setattr(module, "write_page", fail)
     folder = tmp_path / "run"
     options = ("--dataset", "imdb", "--data", reviews, "--max-steps", 2, "--output", folder, *TINY[:4], *SMALL)
-    status, out, _ = run_py(*options, report=True)
+    status, _, error = run_py(*options, report=True)
     assert status == 0
-    assert out.splitlines()[-1].startswith("No report: RuntimeError: no ink. The run is finished; ")
+    assert error.splitlines()[-1].startswith("warning: no report: RuntimeError: no ink. The run is finished; ")
     assert (folder / runs.RESULTS).is_file()
     assert not (folder / runs.REPORT).exists()
 
@@ -263,7 +255,7 @@ def test_an_interrupted_report_leaves_the_run_finished(run_py, reviews, tmp_path
 
 def test_a_resumed_run_takes_no_report_as_its_only_option(finished, run_py):
     assert "is finished" in run_py("--resume", finished)[2]
-    assert "takes no other option but --trust and --no-report" in run_py("--resume", finished, "--seed", 1)[2]
+    assert "takes no other option but --trust, --no-report, -v and -q" in run_py("--resume", finished, "--seed", 1)[2]
 
 
 def test_a_run_that_is_overwritten_loses_its_report(page_of_run, finished, reviews, run_py):

@@ -32,10 +32,10 @@ def loss_and_gradients(model, guide, batch, objective):
     return loss.item(), dict(zip(parameters, gradients, strict=True))
 
 
-@pytest.mark.parametrize("count", [3, 100])
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_losses_and_gradients_are_the_same(family, objective, count):
+def test_losses_and_gradients_are_the_same(family, objective):
+    """In segments of two steps; of the ELBO in segments of one, too."""
     model, guide, batch = FAMILIES[family](torch.float64)
     weights = [0.0 if part is None else 0.3 for part in (guide.auxiliary, guide.backward)]
     made = OBJECTIVES[objective](*weights)
@@ -43,12 +43,13 @@ def test_losses_and_gradients_are_the_same(family, objective, count):
         loss, gradients = loss_and_gradients(model, guide, batch, made)
     except NotImplementedError:
         pytest.skip("this divergence has no closed form, which free bits need")
-    with in_segments(count):
-        other_loss, other_gradients = loss_and_gradients(model, guide, batch, made)
-    assert other_loss == pytest.approx(loss, rel=1e-12)
-    for name, gradient in gradients.items():
-        error = (gradient - other_gradients[name]).abs().max()
-        assert error <= 1e-10 * gradient.abs().max() + torch.finfo(torch.float64).tiny, name
+    for count in (3, 100) if objective == "elbo" else (3,):
+        with in_segments(count):
+            other_loss, other_gradients = loss_and_gradients(model, guide, batch, made)
+        assert other_loss == pytest.approx(loss, rel=1e-12)
+        for name, gradient in gradients.items():
+            error = (gradient - other_gradients[name]).abs().max()
+            assert error <= 1e-10 * gradient.abs().max() + torch.finfo(torch.float64).tiny, name
 
 
 def test_the_generic_loop_is_cut_too():

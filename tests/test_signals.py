@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from tests.test_faults import goes_on, options
-from zf_pyro import commands, experiment, training
+from zf_pyro import experiment, run_commands, training
 from zf_pyro.checkpoints import read_checkpoint
 from zf_pyro.signals import deferred_signals
 from zf_pyro.training import Trainer
@@ -32,10 +32,10 @@ def stopped(run_py, options, folder, *change):
 
 
 def update_that_sends(step, *numbers):
-    def update(trainer, batch, real=Trainer.update):
+    def update(trainer, places, batch, real=Trainer.update):
         if trainer.step == step:
             send(*numbers)
-        return real(trainer, batch)
+        return real(trainer, places, batch)
 
     return update
 
@@ -98,7 +98,8 @@ def test_the_test_is_left_at_once(run_py, options, goes_on, tmp_path, number):
 @both
 def test_reading_the_data_is_left_at_once(run_py, options, tmp_path, number):
     folder = tmp_path / "stopped"
-    status, told, _ = stopped(run_py, options, folder, commands, "open_corpus", lambda *arguments, **more: send(number))
+    opening = lambda *arguments, **more: send(number)  # noqa: E731
+    status, told, _ = stopped(run_py, options, folder, run_commands, "open_corpus", opening)
     assert (status, told) == (128 + number, "interrupted")
     assert not folder.exists()
 

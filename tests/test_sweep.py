@@ -14,11 +14,10 @@ import numpy as np
 import pytest
 
 from tests.test_compare import lines_of
-from tests.toy_runs import call
-from zf_pyro import experiment, sweep
+from tests.toy_runs import call, not_drawn
+from zf_pyro import experiment, opening, sweep
 from zf_pyro.cli import cli
 from zf_pyro.errors import TrainingError
-from zf_pyro.media import writing
 from zf_pyro.sweep import read_sweep
 from zf_pyro.training import Trainer
 
@@ -59,9 +58,8 @@ SAME = ("results.json", "metrics.jsonl", "evaluation-3.npz")
 
 
 def enter(folder, monkeypatch):
-    """Go into a folder, given data to write a sweep for; runs draw no pictures, which take longest of a tiny one."""
-    monkeypatch.setattr(experiment, "plot_curves", lambda *arguments: None)
-    monkeypatch.setattr(writing, "draw_sequences", lambda *arguments: None)
+    """Go into a folder, given data to write a sweep for."""
+    not_drawn(monkeypatch)
     numbers = np.random.default_rng(0)
     np.savez(folder / "bits.npz", **{f"a{n}": numbers.integers(0, 2, (3 + n % 5, 3)).astype(bool) for n in range(60)})
     monkeypatch.chdir(folder)
@@ -194,7 +192,7 @@ def test_a_file_that_is_not_there(place, zf):
 def test_a_sweep_is_kept_and_its_data_opened_once(place, zf, uninterrupted, monkeypatch):
     shutil.copytree(uninterrupted, place / "runs" / "s")
     opened = []
-    monkeypatch.setattr(sweep, "open_corpus", lambda *a, **o: opened.append(a) or experiment.open_corpus(*a, **o))
+    monkeypatch.setattr(sweep, "open_corpus", lambda *a, **o: opened.append(a) or opening.open_corpus(*a, **o))
     monkeypatch.setattr(Trainer, "fit", None)
     before = outcome(place / "runs" / "s")
     status, printed, error = zf("compare", "--sweep", write(place))
@@ -211,8 +209,8 @@ def stop_at(monkeypatch, run, step, stop):
     """Stop the training of one run of a sweep after an update."""
     real, seen = Trainer.update, []
 
-    def update(trainer, batch):
-        record = real(trainer, batch)
+    def update(trainer, places, batch):
+        record = real(trainer, places, batch)
         if trainer not in seen:
             seen.append(trainer)
         if (len(seen), record["step"]) == (run, step):
@@ -320,8 +318,8 @@ def test_a_kill_at_any_moment_can_be_gone_on_from(place, zf, uninterrupted, leav
 @pytest.mark.parametrize(
     ("change", "hint"),
     [
-        (("latent_size = 3", "latent_size = 4"), "holds a run with latent_size = 3, and the sweep asks for 4"),
-        (("max_steps = 6", "max_steps = 7"), "holds a run with max_steps = 6, and the sweep asks for 7"),
+        (("latent_size = 3", "latent_size = 4"), "holds a run with latent_size = 3, and 4 is asked for"),
+        (("max_steps = 6", "max_steps = 7"), "holds a run with max_steps = 6, and 7 is asked for"),
         (("test_fraction = 0.3", "test_fraction = 0.2"), "holds a run with test_fraction = 0.3"),
     ],
 )
@@ -377,16 +375,16 @@ def test_a_run_that_fails_is_said_and_the_others_go_on(place, zf, uninterrupted)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "fit", fit)
-        status, printed, error = zf("compare", "--sweep", write(place, TWO.replace("[0, 1]", "1") + "seed = [0, 1]"))
+        status, _, error = zf("compare", "--sweep", write(place, TWO.replace("[0, 1]", "1") + "seed = [0, 1]"))
     assert status == 1
     assert error.splitlines()[-1] == "error: 1 of 3 runs failed"
-    assert "failed: rnn, seed 0: 20 steps" in printed
+    assert "warning: rnn, seed 0 failed: 20 steps" in error
     _, rnn = lines_of(place / "runs" / "s" / "comparison.csv")
     assert (rnn["seeds"], rnn["failed_seeds"]) == ("1", "0")
     assert rnn["difference"] != ""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "fit", fit)
-        status, printed, error = zf("compare", "--sweep", write(place, TWO.replace("[0, 1]", "0")), "--output", "none")
+        status, _, error = zf("compare", "--sweep", write(place, TWO.replace("[0, 1]", "0")), "--output", "none")
     assert (status, error.splitlines()[-1]) == (1, "error: all 2 runs have failed")
     assert zf("compare", "--sweep", write(place))[0] == 0
     assert outcome(place / "runs" / "s") == outcome(uninterrupted)

@@ -5,14 +5,16 @@ raises. As a GPU it is another device than the host, where the numbers of batche
 are; unlike one it is everywhere.
 """
 
+import numpy as np
 import pyro
 import pytest
 import torch
 
-from tests.test_precision import EMISSIONS, OBJECTIVES, PAIRS, PARTS, SIZES, batch_of
-from zf_pyro import chunks, loops, training
+from tests.test_precision import EMISSIONS, OBJECTIVES, PARTS, SIZES, batch_of
+from zf_pyro import chunks, loops, streams, training
 from zf_pyro.build import build
 from zf_pyro.config import Config, ModelConfig, ObjectiveConfig, TrainingConfig
+from zf_pyro.parts import FAMILIES
 from zf_pyro.scopes import local_parameters
 from zf_pyro.training import Trainer
 
@@ -21,6 +23,7 @@ from zf_pyro.training import Trainer
 def _as_the_commands(monkeypatch):
     adam = torch.optim.Adam  # fused it is one kernel a device, and there is none for meta
     monkeypatch.setattr(torch.optim, "Adam", lambda *args, fused, **options: adam(*args, foreach=fused, **options))
+    monkeypatch.setattr(streams, "generator", lambda device, seed: None)  # nor a generator
     with local_parameters(), pyro.validation_enabled(False):
         yield
 
@@ -45,7 +48,7 @@ def make(emission="bernoulli", objective=None, training=None, device="meta", **o
         training=TrainingConfig(**(training or {})),
     )
     model, guide = (each.to(device) for each in build(model_config, observation))
-    return Trainer(model, guide, config, Lengths(3), Lengths(3)), batch_of(observation)
+    return Trainer(model, guide, config, Lengths(3), Lengths(3)), batch_of(observation, lengths=(2, 1))
 
 
 @pytest.fixture
@@ -66,14 +69,21 @@ def fetched(monkeypatch):
 def check(fetched, trainer, batch):
     """Two updates; in the second Adam has moments."""
     for _ in range(2):
-        trainer.update(batch)
+        trainer.update(np.arange(2), batch)
     assert len(fetched) == 2
     assert trainer.optimizer.state
     assert trainer.skipped == 0
 
 
-@pytest.mark.parametrize(("family", "emission"), PAIRS, ids=map("-".join, PAIRS))
-def test_an_update_of_every_family_fetches_once(family, emission, fetched):
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_update_of_every_family_fetches_once(family, fetched):
+    check(fetched, *make(family=family))
+
+
+@pytest.mark.parametrize("emission", EMISSIONS)
+@pytest.mark.parametrize("family", ["vrnn", "rnn"])
+def test_an_update_of_every_emission_fetches_once(family, emission, fetched):
+    """Scored along a path of z, and without one."""
     check(fetched, *make(emission, family=family))
 
 
@@ -103,5 +113,5 @@ def test_an_update_fetches_once_whatever_the_sizes(emission, fetched, monkeypatc
 def test_the_particle_filter_asks_at_every_step_whether_to_resample(fetched):
     trainer, batch = make(objective=OBJECTIVES["fivo"])
     with pytest.raises(RuntimeError, match="meta"):
-        trainer.update(batch)
+        trainer.update(np.arange(2), batch)
     assert not fetched

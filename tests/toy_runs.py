@@ -1,15 +1,17 @@
 """Runs on a small text, as fixtures."""
 
 import random
+import shutil
 import sys
 
 import click
 import pyro
 import pytest
+from matplotlib.figure import Figure
 
 from zf_pyro import runs
 from zf_pyro.cli import cli, exit_with
-from zf_pyro.commands import train
+from zf_pyro.run_commands import train
 
 TEXT_FILES = {*runs.FILES, "evaluation-5.npz"} - {"samples.npz", "samples.png", "samples.wav", "samples.mid"}
 """What the folder of a finished run on text holds, tested by five particles."""
@@ -29,12 +31,21 @@ TINY += set_all({**SIZES, "validation_sequences": 3, "validation_particles": 1, 
 """Options for two updates and a test of three sequences, on any data."""
 
 
-@pytest.fixture
-def reviews(tmp_path):
-    """Sixty documents of a toy language."""
-    path = tmp_path / "reviews.txt"
+PNG = b"\x89PNG\r\n\x1a\n"
+"""What a png begins with."""
+
+
+def write_reviews(folder):
+    """Sixty documents of a toy language, in a file."""
+    path = folder / "reviews.txt"
     path.write_text("\n".join(toy_documents(60)), encoding="utf-8")
     return path
+
+
+@pytest.fixture
+def reviews(tmp_path):
+    """The toy text of a test."""
+    return write_reviews(tmp_path)
 
 
 def toy_documents(count, seed=0):
@@ -60,12 +71,29 @@ def call(monkeypatch, command: click.Command, *arguments: object) -> int:
     return 0
 
 
+def not_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are put together and not drawn, which takes most of the time of a small run."""
+    monkeypatch.setattr(Figure, "savefig", lambda figure, file, **options: file.write(PNG))
+
+
+@pytest.fixture
+def no_ink(monkeypatch):
+    """Figures are not drawn, in a test of something else."""
+    not_drawn(monkeypatch)
+
+
 @pytest.fixture
 def run_py(monkeypatch, capsys):
-    """Calls ``run.py``, without its report unless that is asked for; gives exit status, standard output and error."""
+    """Calls ``run.py``; gives exit status, standard output and error.
 
-    def run(*arguments, report=False):
-        status = call(monkeypatch, train, *arguments, *([] if report else ["--no-report"]))
+    Its report is left out, and its pictures are not drawn, unless that is asked for.
+    """
+
+    def run(*arguments, report=False, pictures=False):
+        with pytest.MonkeyPatch.context() as patch:
+            if not (report or pictures):
+                not_drawn(patch)
+            status = call(monkeypatch, train, *arguments, *([] if report else ["--no-report"]))
         return status, *capsys.readouterr()
 
     return run
@@ -82,10 +110,22 @@ def zf(monkeypatch, capsys):
     return run
 
 
+@pytest.fixture(scope="session")
+def shelved(tmp_path_factory):
+    """A folder with a text and a finished run on it, to be copied."""
+    folder = tmp_path_factory.mktemp("shelf")
+    text = write_reviews(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ZF_PYRO_CACHE", str(folder / "cache"))
+        options = ["--dataset", "imdb", "--data", text, "--max-steps", 8, *SMALL]
+        assert call(patch, train, *options, "--output", folder / "run", "--no-report") == 0
+    return folder
+
+
 @pytest.fixture
-def finished(run_py, reviews, tmp_path):
-    """The folder of a finished run."""
-    folder = tmp_path / "run"
-    status, _, error = run_py("--dataset", "imdb", "--data", reviews, "--max-steps", 8, "--output", folder, *SMALL)
-    assert status == 0, error
+def finished(shelved, reviews, tmp_path):
+    """The folder of a finished run on `reviews`."""
+    folder = shutil.copytree(shelved / "run", tmp_path / "run")
+    config = folder / "config.toml"
+    config.write_text(config.read_text().replace(str(shelved / reviews.name), str(reviews)))
     return folder

@@ -26,6 +26,7 @@ from zf_pyro.guides import Guide
 from zf_pyro.keyed import KeyedNormals, keyed_uniforms
 from zf_pyro.model import StochasticRNN
 from zf_pyro.paths import Form
+from zf_pyro.processes import gathered
 from zf_pyro.scopes import evaluating, seeded
 from zf_pyro.tiles import SEQUENCES, Tile, tiles
 from zf_pyro.weights import MAX_ROWS, Program, require_particles, sequence_weights
@@ -83,6 +84,10 @@ class SequenceBounds(NamedTuple):
         """From lengths (N,) and K weights of each sequence, (K, N); see `zf_pyro.weights`."""
         bound = log_weights.logsumexp(0) - math.log(len(log_weights))
         return cls(len(log_weights), lengths, log_weights.mean(0), bound, log_ratios.mean(0))
+
+    def of_all(self, total: int) -> SequenceBounds:
+        """Those of N sequences in their order, of which every process has its share (`zf_pyro.processes`)."""
+        return SequenceBounds(self.num_particles, *(gathered(each, total) for each in self[1:]))
 
     def over_all(self) -> Bound:
         """The means over sequences, and their standard errors."""
@@ -175,6 +180,10 @@ class FilterBounds(NamedTuple):
 
     fivo_bound: Tensor
     resamplings: Tensor
+
+    def of_all(self, total: int) -> FilterBounds:
+        """Those of N sequences in their order, of which every process has its share."""
+        return FilterBounds(*(gathered(each, total) for each in self))
 
     def over_all(self) -> FilterBound:
         """The means over sequences."""

@@ -8,18 +8,21 @@ checkpoint-damaged.pt    what was found at the place of the newest, and could no
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
 
 from zf_pyro.config import Config, EvaluationConfig, ModelConfig
+from zf_pyro.console import warn
 from zf_pyro.errors import InputError, check, first_line
 from zf_pyro.fields import by_name, unequal
 from zf_pyro.files import explained, write_atomically
+from zf_pyro.processes import from_first, world_size
 
 CHECKPOINT, PREVIOUS, DAMAGED = "checkpoint.pt", "checkpoint-previous.pt", "checkpoint-damaged.pt"
 
@@ -29,7 +32,10 @@ FORMAT = 2
 OF_MODEL = {field.name for field in fields(ModelConfig)}
 """The settings that decide what parameters there are."""
 
-FREE = {"device", "source", "num_workers", "epochs", "max_steps", *(field.name for field in fields(EvaluationConfig))}
+FREE = {
+    *("device", "source", "num_workers", "epochs", "max_steps", "log"),
+    *(field.name for field in fields(EvaluationConfig)),
+}
 """The settings of a run that may change between two of its checkpoints: none has a say in an update."""
 
 
@@ -82,7 +88,7 @@ def read_checkpoint(folder: Path) -> dict[str, Any]:
     return read_state(path)
 
 
-def recover(folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
+def recover(folder: Path) -> dict[str, Any]:
     """The newest state of training that can be read.
 
     One that cannot is set aside, so that it never takes the place of the one before.
@@ -102,7 +108,7 @@ def recover(folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
             raise error from None
         with explained(f"cannot write into {folder}"):
             path.replace(folder / DAMAGED)
-        say(f"warning: {error}; going on from {PREVIOUS}, the one before it")
+        warn(f"{error}; going on from {PREVIOUS}, the one before it")
         return state
 
 
@@ -121,6 +127,17 @@ def read_state(path: Path) -> dict[str, Any]:
             if archive.testzip() is not None:
                 raise ValueError("its contents do not have the checksum that they were saved with")
         return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def of_first(state: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The state that the first of several processes has here, or has not, in every process."""
+    if world_size() == 1:
+        return state
+    file = BytesIO()
+    if state is not None:
+        torch.save(state, file)
+    content = from_first(file.getvalue())
+    return torch.load(BytesIO(content), map_location="cpu", weights_only=True) if content else None
 
 
 def require_resumable(path: Path, state: dict[str, Any], config: Config) -> None:

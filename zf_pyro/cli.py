@@ -8,13 +8,14 @@ from importlib import import_module
 
 import click
 
+from zf_pyro import ranks
 from zf_pyro.errors import InputError, Interrupted, MachineError, TrainingError, signal_of
 from zf_pyro.files import shown
 from zf_pyro.signals import handled, obey
 
 COMMANDS = {
-    "train": ("zf_pyro.commands:train", "Train a model, test it, and write the folder of the run."),
-    "evaluate": ("zf_pyro.commands:evaluate", "Bound the likelihood of a run's test split."),
+    "train": ("zf_pyro.run_commands:train", "Train a model, test it, and write the folder of the run."),
+    "evaluate": ("zf_pyro.run_commands:evaluate", "Bound the likelihood of a run's test split."),
     "compare": ("zf_pyro.compare.command:compare", "Compare runs, or those of a sweep, on the same sequences."),
     "report": ("zf_pyro.report.command:report", "Write what runs have learnt as a page for a browser."),
     "latents": ("zf_pyro.inspection.command:latents", "Tell whether a run uses its latent variable."),
@@ -31,6 +32,9 @@ COMMANDS = {
 }
 """Where each command is, and what it does."""
 
+TOGETHER = ("train", "evaluate")
+"""The commands that several processes may be started with together."""
+
 
 class Commands(click.Group):
     """The commands of `COMMANDS`."""
@@ -40,9 +44,15 @@ class Commands(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """One of them, imported now."""
+        """One of them, imported now.
+
+        Raises:
+            InputError: it is for one process, and several were started together.
+        """
         if cmd_name not in COMMANDS:
             return None
+        if ranks.world_size() > 1 and cmd_name not in TOGETHER:
+            raise InputError(f"{cmd_name} runs in one process: start it without torchrun")
         module, _, name = COMMANDS[cmd_name][0].partition(":")
         return getattr(import_module(module), name)
 
@@ -66,14 +76,19 @@ def exit_with(command: click.Command) -> None:
         sys.exit(2)
     except (InputError, TrainingError, click.ClickException) as error:
         message = error.format_message() if isinstance(error, click.ClickException) else str(error)
-        click.echo(f"error: {shown(' '.join(message.split()))}", err=True)
+        click.echo(f"error: {ranks.after_the_first()}{shown(' '.join(message.split()))}", err=True)
         sys.exit(1 if isinstance(error, MachineError | TrainingError) else 2)
     except Interrupted as stop:
-        click.echo(str(stop), err=True)
-        sys.exit(128 + stop.number)
+        leave(str(stop), stop.number)
     except (KeyboardInterrupt, click.Abort) as stop:  # click makes the second of the first
-        click.echo("interrupted", err=True)
-        sys.exit(128 + signal_of(stop.__cause__ if isinstance(stop, click.Abort) else stop))
+        leave("interrupted", signal_of(stop.__cause__ if isinstance(stop, click.Abort) else stop))
+
+
+def leave(message: str, number: int) -> None:
+    """End the process by a signal's status, with a word of the first process's."""
+    if ranks.is_first():
+        click.echo(message, err=True)
+    sys.exit(128 + number)
 
 
 @click.group(cls=Commands)

@@ -214,6 +214,8 @@ class TrainingConfig:
     of one at a time: for sequences that do not fit otherwise. Without effect on the outcome but for rounding."""
     num_workers: int = 0
     """Processes that read batches ahead of the training; 0 reads each when it is due. Without effect on the outcome."""
+    log: Literal["jsonl", "tensorboard"] = "jsonl"
+    """metrics.jsonl alone, or beside it the same as events for TensorBoard, which is an extra."""
     validation_particles: int = 25
     """Particles of the importance-weighted bound by which the best checkpoint is chosen; 1 makes it the ELBO."""
 

@@ -20,6 +20,7 @@ from zf_pyro.filtering import require_guide
 from zf_pyro.guides import Guide
 from zf_pyro.latents import active_units, unit_divergences
 from zf_pyro.model import StochasticRNN
+from zf_pyro.processes import share
 from zf_pyro.progress import progress
 from zf_pyro.scores import Scores
 from zf_pyro.weights import sequence_weights
@@ -38,32 +39,34 @@ class Evaluation(NamedTuple):
 def evaluate(model: StochasticRNN, guide: Guide, config: Config, corpus: Corpus) -> Evaluation:
     """Score the test split, or its seeded subset, by the configuration's protocol.
 
+    Several processes share out the sequences, and all come to the same.
+
     Raises:
         InputError: the particle-filter bound is asked for, and the guide is no `Guide` of this model.
     """
     if config.filters:
         require_guide(model, guide)
     chosen = tested_places(config, corpus)
+    total, places = len(chosen), by_length(corpus.test, chosen)
     num_particles, seed = config.evaluation.num_particles, config.seed
 
     def batches(what: str) -> Iterator[SequenceBatch]:
-        return shown(what, corpus.test, chosen, corpus.observation)
+        return shown(what, corpus.test, share(places), corpus.observation)
 
     lengths, log_weights, log_ratios = sequence_weights(
         model, guide, batches("Evaluating"), num_particles, seed=seed, form=config.training.form
-    )
+    ).of_all(total)
     bounds = SequenceBounds.of(lengths, log_weights, log_ratios)
     filtered = None
     if config.filters:
-        filtered = filter_bounds(model, guide, batches("Filtering"), num_particles, seed=seed)
+        filtered = filter_bounds(model, guide, batches("Filtering"), num_particles, seed=seed).of_all(total)
     details = weight_details(log_weights) | ({} if filtered is None else filtered._asdict())
-    divergences = unit_divergences(model, guide, batches("KL by units"), seed=seed)
+    divergences = unit_divergences(model, guide, batches("KL by units"), seed=seed, total=total)
     found = {
         **figures(bounds, filtered, corpus, chosen, discretised=config.model.is_discretised),
         **of_weights(details),
         "active_units": active_units(divergences),
     }
-    places = by_length(corpus.test, chosen)
     return Evaluation(found, in_order(bounds, details, places, len(corpus.test.lengths)))
 
 
@@ -84,8 +87,8 @@ def weight_details(log_weights: Tensor) -> dict[str, Tensor]:
 
 
 def shown(what: str, split: Split, chosen: np.ndarray, observation: Observation) -> Iterator[SequenceBatch]:
-    """The chosen sequences of a split in batches, with a progress bar over them."""
-    with progress(total=len(chosen), desc=what, unit=observation.sequence) as bar:
+    """The chosen sequences of a split in batches, with their progress shown."""
+    with progress(len(chosen), what, observation.sequence) as bar:
         for batch in ordered_batches(split, chosen, READ_TOGETHER):
             yield batch
             bar.update(batch.num_sequences)

@@ -3,81 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyro
-import torch
 
 from zf_pyro import checkpoints, runs
 from zf_pyro.analysis import write_samples
 from zf_pyro.build import build
 from zf_pyro.config import Config
+from zf_pyro.console import warn
 from zf_pyro.data.corpus import Corpus
-from zf_pyro.data.datasets import open_data
 from zf_pyro.data.text import TextCorpus
+from zf_pyro.devices import choose_device
 from zf_pyro.errors import InputError
 from zf_pyro.evaluation import evaluate
+from zf_pyro.events import require_log
 from zf_pyro.faults import enough_memory, faults_of_training
 from zf_pyro.figures import measure
 from zf_pyro.files import explained, require_writable, write_text
 from zf_pyro.filtering import require_guide
-from zf_pyro.fitting import fit, go_back
+from zf_pyro.fitting import fit, follow, go_back
 from zf_pyro.imported import require_trust
 from zf_pyro.locks import locked
 from zf_pyro.metrics import read_metrics, to_json
+from zf_pyro.opening import corpus_at, loaded, matching_corpus, require_match
+from zf_pyro.overview import tell_overview
 from zf_pyro.paths import Form
 from zf_pyro.plots import plot_curves
+from zf_pyro.processes import is_first
 from zf_pyro.scores import scores_file, write_scores
 from zf_pyro.timing import write_timing
 from zf_pyro.training import Trainer
 from zf_pyro.trial import try_out
 from zf_pyro.versions import other_versions
-
-
-def choose_device(name: str) -> str:
-    """The device that `name` stands for: "auto" is the GPU where there is one.
-
-    Raises:
-        InputError: no such device here, or none that this package runs on.
-    """
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).split("\n")[0]
-        raise InputError(f"device {name!r} cannot be used here ({reason}); take cpu") from error
-    if device.type not in ("cpu", "cuda"):
-        raise InputError(f"device {name!r} cannot be used; take cpu or cuda")
-    return name
-
-
-def open_corpus(config: Config, say: Callable[[str], None], *, download: bool = False) -> Corpus:
-    """The data that a configuration names."""
-    return open_data(config.dataset, config.source, config.data, download=download, say=say)
-
-
-def matching_corpus(config: Config, folder: Path, say: Callable[[str], None]) -> Corpus:
-    """The data that a configuration names, checked to be what a run was trained on.
-
-    Raises:
-        InputError: the data cannot be read, or is other data.
-    """
-    return require_match(open_corpus(config, say), folder)
-
-
-def require_match(corpus: Corpus, folder: Path) -> Corpus:
-    """The data itself, where a run was trained on it.
-
-    Raises:
-        InputError: it is other data.
-    """
-    if corpus.fingerprint != runs.read_fingerprint(folder):
-        raise InputError(f"{corpus.source}: not the data that {folder} was trained on, or split by other versions")
-    return corpus
 
 
 def prepare(config: Config, corpus: Corpus) -> Trainer:
@@ -103,9 +64,13 @@ def prepare(config: Config, corpus: Corpus) -> Trainer:
 def start(config: Config, corpus: Corpus, trainer: Trainer, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
     """Train from the beginning in a folder, whose old run goes, and test; returns the results.
 
+    Of several processes the first alone reads and writes there.
+
     Raises:
         InputError: another process trains there, or the folder cannot be written.
     """
+    if not is_first():
+        return complete(config, corpus, trainer, folder, 0, say)
     with locked(folder):
         runs.clear(folder)
         runs.write_settings(folder, config, corpus)
@@ -116,6 +81,8 @@ def resume(
     folder: Path, say: Callable[[str], None], corpus: Corpus | None = None, *, trust: bool = False
 ) -> dict[str, Any]:
     """Go on with an unfinished run, and test; returns the results.
+
+    Of several processes, of which there may be more or fewer than before, the first alone writes there.
 
     Args:
         folder: the run.
@@ -129,35 +96,50 @@ def resume(
     """
     config = runs.read_run(folder)
     require_trust(config.model.own_parts, folder / runs.CONFIG, trust=trust)
-    with locked(folder):
-        if (folder / runs.RESULTS).is_file():
-            raise InputError(f"{folder} is finished: its results are in {runs.RESULTS}")
-        runs.clear(folder, ["*.tmp"])
-        state = None
-        if not runs.is_untouched(folder):
-            runs.read_settings(folder)
-            state = checkpoints.recover(folder, say)
-            checkpoints.require_resumable(folder / checkpoints.CHECKPOINT, state, config)
+    require_log(config)
+    with locked(folder) if is_first() else nullcontext():
+        state = checkpoints.of_first(saved_state(folder, config) if is_first() else None)
         choose_device(config.device)
         corpus = matching_corpus(config, folder, say) if corpus is None else require_match(corpus, folder)
         say(
             f"Going on with {folder}: {config.dataset}, preset {config.preset}, device {config.device}; {corpus.source}"
         )
         if others := other_versions(runs.read_versions(folder)):
-            say(f"warning: begun with {others}; the numbers may not be those of a run without a stop")
+            warn(f"begun with {others}; the numbers may not be those of a run without a stop")
         trainer = prepare(config, corpus)
-        if state is None:
+        if state is None and is_first():
             runs.write_settings(folder, config, corpus)
-            return complete(config, corpus, trainer, folder, 0, say)
-        return complete(config, corpus, trainer, folder, go_back(trainer, state, folder), say)
+        metrics_size = 0 if state is None else go_back(trainer, state, folder)
+        return complete(config, corpus, trainer, folder, metrics_size, say)
+
+
+def saved_state(folder: Path, config: Config) -> dict[str, Any] | None:
+    """The state from which an unfinished run goes on; None at its beginning.
+
+    Raises:
+        InputError: the run is finished, or damaged, or its state is of other settings.
+    """
+    if (folder / runs.RESULTS).is_file():
+        raise InputError(f"{folder} is finished: its results are in {runs.RESULTS}")
+    runs.clear(folder, ["*.tmp"])
+    if runs.is_untouched(folder):
+        return None
+    runs.read_settings(folder)
+    state = checkpoints.recover(folder)
+    checkpoints.require_resumable(folder / checkpoints.CHECKPOINT, state, config)
+    return state
 
 
 def complete(
     config: Config, corpus: Corpus, trainer: Trainer, folder: Path, metrics_size: int, say: Callable[[str], None]
 ) -> dict[str, Any]:
     """Train to the end, test the best parameters, and write the results."""
+    tell_overview(trainer.model, trainer.guide, config)
     with faults_of_training(folder, config):
-        fit(trainer, config, folder, metrics_size)
+        if is_first():
+            fit(trainer, config, folder, metrics_size)
+        else:
+            follow(trainer)
         return finish(config, corpus, trainer, folder, say)
 
 
@@ -166,7 +148,7 @@ def finish(
 ) -> dict[str, Any]:
     """Test the best parameters of a training, and write the results."""
     if trainer.skipped:
-        say(f"Left out {trainer.skipped} updates whose loss or gradient was not finite")
+        warn(f"left out {trainer.skipped} updates whose loss or gradient was not finite")
     if trainer.best is None:
         raise InputError(f"{folder / checkpoints.CHECKPOINT} is at the end of training and holds no best parameters")
     trainer.model.load_state_dict(trainer.best.model)
@@ -179,9 +161,10 @@ def finish(
         "num_parameters": sum(parameter.numel() for parameter in trainer.parameters),
         "test": test.figures,
     }
-    write_scores(folder / scores_file(config.evaluation.num_particles), test.scores)
-    write_timing(folder, trainer.durations, config.device)
-    write_outcome(trainer, config, corpus, folder, results)
+    if is_first():
+        write_scores(folder / scores_file(config.evaluation.num_particles), test.scores)
+        write_timing(folder, trainer.durations, config.device)
+        write_outcome(trainer, config, corpus, folder, results)
     return results
 
 
@@ -198,6 +181,8 @@ def evaluate_run(
     trust: bool = False,
 ) -> dict[str, Any]:
     """Score a run's best parameters with K particles, and write evaluation-K.json and evaluation-K.npz.
+
+    Several processes share out the sequences, and the first writes.
 
     Args:
         folder: the run.
@@ -218,54 +203,16 @@ def evaluate_run(
     config = run.config if form is None else replace(run.config, training=replace(run.config.training, form=form))
     corpus = corpus_at(config, folder, data, say)
     output = folder / evaluation_file(config.evaluation.num_particles)
-    require_writable(folder)
+    if is_first():
+        require_writable(folder)
     with enough_memory(config.device, "free some of it, or take --device cpu"):
         test = evaluate(run.model, run.guide, config, corpus)
     results = {**identity(config, corpus), "test": test.figures}
-    write_scores(output.with_suffix(".npz"), test.scores)
-    with explained(f"cannot write {output}"):
-        write_text(output, to_json(results, indent=2) + "\n")
+    if is_first():
+        write_scores(output.with_suffix(".npz"), test.scores)
+        with explained(f"cannot write {output}"):
+            write_text(output, to_json(results, indent=2) + "\n")
     return results
-
-
-def loaded(
-    folder: Path,
-    num_particles: int | None,
-    eval_sequences: int | None,
-    device: str,
-    particle_filter: bool | None = None,
-    *,
-    trust: bool = False,
-) -> runs.LoadedRun:
-    """A run on a device, under the test protocol that is asked for.
-
-    Args:
-        folder: the run.
-        num_particles: K; None takes the run's.
-        eval_sequences: how many test sequences, 0 for all; None takes the run's.
-        device: as `choose_device` takes it.
-        particle_filter: whether to add the particle-filter bound; None takes the run's.
-        trust: import the code that the run's config.toml names.
-
-    Raises:
-        InputError: the folder is no run, an option is out of its range, or the run names code that is not to be
-            imported.
-    """
-    run = runs.load(folder, trust=trust)
-    asked: dict[str, Any] = {
-        "num_particles": num_particles,
-        "eval_sequences": eval_sequences,
-        "particle_filter": particle_filter,
-    }
-    changes = {name: value for name, value in asked.items() if value is not None}
-    found = choose_device(device)
-    config = replace(run.config, evaluation=replace(run.config.evaluation, **changes), device=found)
-    return run._replace(model=run.model.to(found), guide=run.guide.to(found), config=config)
-
-
-def corpus_at(config: Config, folder: Path, data: Path | None, say: Callable[[str], None]) -> Corpus:
-    """The data of a run, where it is now, if not where it was; as `matching_corpus`."""
-    return matching_corpus(config if data is None else replace(config, source=str(data.absolute())), folder, say)
 
 
 def evaluation_file(num_particles: int) -> str:

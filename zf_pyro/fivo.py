@@ -24,12 +24,12 @@ from torch import Tensor
 from zf_pyro.divergences import require_reparametrised
 from zf_pyro.filtering import THRESHOLD, ParticleFilter, log_estimate
 from zf_pyro.importance import Scores, ZForcingIWAE
-from zf_pyro.noise import Beforehand
 from zf_pyro.objectives import Terms, added_terms, stochastic_sites
 from zf_pyro.paths import PathDistribution
 from zf_pyro.schedules import Weight
 from zf_pyro.states import Path
 from zf_pyro.steps import ListedSteps
+from zf_pyro.streams import path_normals, resampling_uniforms
 
 
 class particle_filtering(Messenger):
@@ -54,8 +54,14 @@ class particle_filtering(Messenger):
 
     def draw(self, law: PathDistribution) -> Tensor:
         """Paths, (K, B, T, Z)."""
-        standard = Beforehand(len(law.real))
-        found = ParticleFilter(law, law.batch_shape[0], threshold=self.threshold, gamma=self.gamma, standard=standard)
+        found = ParticleFilter(
+            law,
+            law.batch_shape[0],
+            threshold=self.threshold,
+            gamma=self.gamma,
+            standard=path_normals(len(law.real)),
+            uniforms=resampling_uniforms(law.real),
+        )
         moments = list(found.run())
         value = torch.stack([each.latent for each in moments], -3).transpose(-2, -3)
         steps = ListedSteps([each.context for each in moments], [each.feature for each in moments])

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+import torch
 from pyro import poutine
 from torch import Tensor
 from torch.distributions import Independent, kl_divergence
@@ -24,8 +25,11 @@ from zf_pyro.guides import Guide
 from zf_pyro.model import StochasticRNN
 from zf_pyro.noise import NORMALS
 from zf_pyro.paths import PathDistribution
+from zf_pyro.processes import gathered, is_divided, summed, world_size
 from zf_pyro.scopes import evaluating, seeded
+from zf_pyro.streams import Streams, stream_seed
 from zf_pyro.terms import AUXILIARY, BACKWARD, skip_terms
+from zf_pyro.tiles import singles
 
 ACTIVE = 0.01
 """Nats a step above which a unit of z is active."""
@@ -49,17 +53,26 @@ def active_units(divergences: Tensor | None) -> int | None:
 
 
 def unit_divergences(
-    model: StochasticRNN, guide: Any, batches: Iterable[SequenceBatch], *, seed: int = 0
+    model: StochasticRNN, guide: Any, batches: Iterable[SequenceBatch], *, seed: int = 0, total: int | None = None
 ) -> Tensor | None:
     """KL_i of every unit of z_t, (Z,), float64, in nats a step, in the path form at one path a sequence.
 
-    The paths come from `seed` alone and leave the caller's random state as it was.
+    The paths come from `seed` and the sequences alone and leave the caller's random state as it was.
+
+    Args:
+        model: the generative program.
+        guide: the inference program.
+        batches: the sequences, or where several processes are at work (`zf_pyro.processes`) this one's share.
+        seed: of the paths.
+        total: sequences of all processes; None for those of `batches`, which are then all.
 
     Returns:
         None where the programs are not `StochasticRNN` and `Guide` themselves, or posterior or prior is no diagonal
         Gaussian: only of these does the divergence fall into known shares of the units.
     """
     found = step_sums(model, guide, batches, step_divergences, seed=seed)
+    if found is not None and total is not None:
+        found = found.of_all(total)
     return None if found is None else found.by_unit
 
 
@@ -89,13 +102,23 @@ class StepSums(NamedTuple):
         """The mean over the sequences that have the step, (T,), all units together."""
         return self.sums.sum(1) / self.counts
 
+    def until(self, steps: int) -> StepSums:
+        """The same for more steps, of which there is nothing."""
+        missing = steps - len(self.counts)
+        return StepSums(pad(self.sums, (0, 0, 0, missing)), pad(self.counts, (0, missing)))
+
     def plus(self, other: StepSums) -> StepSums:
         """These and those of other sequences."""
-        longer, shorter = (self, other) if len(self.counts) >= len(other.counts) else (other, self)
-        missing = len(longer.counts) - len(shorter.counts)
-        return StepSums(
-            longer.sums + pad(shorter.sums, (0, 0, 0, missing)), longer.counts + pad(shorter.counts, (0, missing))
-        )
+        steps = max(len(self.counts), len(other.counts))
+        mine, others = self.until(steps), other.until(steps)
+        return StepSums(mine.sums + others.sums, mine.counts + others.counts)
+
+    def of_all(self, total: int) -> StepSums:
+        """Those of N sequences, of which every process has its share."""
+        if not is_divided(total):
+            return self
+        steps = gathered(torch.tensor([len(self.counts)]), world_size()).max()
+        return StepSums(*map(summed, self.until(int(steps))))
 
 
 def step_sums(
@@ -103,7 +126,7 @@ def step_sums(
 ) -> StepSums | None:
     """The sums over sequences of some terms of the steps, in the path form at one path a sequence.
 
-    The paths come from `seed` alone and leave the caller's random state as it was.
+    The paths come from `seed` and the sequences alone and leave the caller's random state as it was.
 
     Returns:
         None where the programs are not known (`is_known`), the terms are not, or there is no batch.
@@ -115,7 +138,9 @@ def step_sums(
     with seeded(device, seed), evaluating(model, guide), skip_terms(AUXILIARY, BACKWARD):
         for each in batches:
             batch = each.to(device)
-            guide_trace: Any = poutine.trace(guide).get_trace(batch, form="path")
+            seeds = [stream_seed(seed, single.key) for single in singles([each])]
+            with Streams(seeds, each.lengths.tolist(), each.num_steps, device):
+                guide_trace: Any = poutine.trace(guide).get_trace(batch, form="path")
             model_trace: Any = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(batch, form="path")
             found = terms(guide_trace.nodes["z"], model_trace.nodes["z"])
             if found is None:

@@ -19,7 +19,6 @@ import torch
 from pyro import poutine
 from pyro.nn import PyroModule
 from torch import Tensor, nn
-from torch.nn.functional import dropout
 
 from zf_pyro.chunks import in_chunks
 from zf_pyro.conditionals import Conditional
@@ -28,6 +27,7 @@ from zf_pyro.paths import Form, PathDistribution, of_form, sample_path
 from zf_pyro.scopes import check_store
 from zf_pyro.states import PathStates
 from zf_pyro.stepwise import Stepwise
+from zf_pyro.streams import dropout_factors
 from zf_pyro.transitions.base import Transition
 
 
@@ -130,6 +130,6 @@ class StochasticRNN(PyroModule):
         if not (self.training and self.input_dropout):
             return None
         embedded = self.embedding(batch.inputs[:1])
-        ones = embedded.new_ones(batch.num_sequences, batch.num_steps, embedded.shape[-1])
-        factors = dist.Delta(dropout(ones, self.input_dropout), event_dim=2)
+        like = embedded.new_empty(batch.num_sequences, batch.num_steps, embedded.shape[-1])
+        factors = dist.Delta(dropout_factors(like, self.input_dropout), event_dim=2)
         return pyro.sample("input_dropout", factors.mask(False))

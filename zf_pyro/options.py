@@ -10,8 +10,9 @@ from typing import Any
 import click
 
 from zf_pyro.config import Config
-from zf_pyro.errors import InputError
-from zf_pyro.experiment import choose_device
+from zf_pyro.console import Verbosity, speaking
+from zf_pyro.devices import choose_device
+from zf_pyro.errors import InputError, check
 from zf_pyro.imported import require_trust
 from zf_pyro.parts import FAMILIES
 from zf_pyro.presets import PRESETS, preset, read_config
@@ -23,7 +24,7 @@ TRUST = click.option("--trust", is_flag=True, help="Import the code that a file 
 
 NAMED = (
     *("seed", "max_steps", "epochs", "batch_size", "alpha", "beta", "gamma", "kl_start", "learning_rate", "form"),
-    *("precision", "matmul_precision", "checkpoint_segments"),
+    *("precision", "matmul_precision", "checkpoint_segments", "log"),
     *("num_particles", "level", "binarize", "protocol", "objective"),
     *("family", "guide", "prior", "transition", "emission_law"),
 )
@@ -40,6 +41,31 @@ def with_options(options: list[Callable[[Command], Command]]) -> Callable[[Comma
 
     return decorate
 
+
+def choose_verbosity(context: click.Context, option: click.Parameter, given: bool) -> None:
+    """Let a command say as much as its option asks for, until it ends.
+
+    Raises:
+        InputError: the other option is given, too.
+    """
+    if given:
+        check("verbosity" not in context.meta, "-v and -q contradict each other; leave one out")
+        context.meta["verbosity"] = {"verbose": Verbosity.VERBOSE, "quiet": Verbosity.QUIET}[str(option.name)]
+        context.with_resource(speaking(context.meta["verbosity"]))
+
+
+def verbosity_option(*names: str, text: str) -> Callable[[Command], Command]:
+    """One of the two options."""
+    return click.option(*names, is_flag=True, expose_value=False, callback=choose_verbosity, help=text)
+
+
+VERBOSITY = with_options(
+    [
+        verbosity_option("-v", "--verbose", text="Tell sizes, settings, validations and checkpoints, too."),
+        verbosity_option("-q", "--quiet", text="Say nothing but warnings and errors."),
+    ]
+)
+"""How much a command says."""
 
 data_options = with_options(
     [

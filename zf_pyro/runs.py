@@ -4,6 +4,7 @@ config.toml       every field, with the versions that made the run
 observation.json  what stands at a step of the data
 vocabulary.txt    a word a line, where the data is text
 metrics.jsonl     a line an update, a line a validation
+tensorboard       a folder: the same as events for TensorBoard, where that was asked for
 checkpoint.pt     the state of training, the best parameters included; checkpoint-previous.pt is the one before
 run.lock          nothing; locked by the process that trains
 results.json      the test of the best parameters; its presence means that the run is finished
@@ -44,6 +45,7 @@ from zf_pyro.config import Config
 from zf_pyro.data.corpus import Corpus, Observation
 from zf_pyro.data.text import TextCorpus, Vocabulary
 from zf_pyro.errors import InputError
+from zf_pyro.events import FOLDER, remove_events
 from zf_pyro.fields import read_table, to_table
 from zf_pyro.files import explained, from_json, write_text
 from zf_pyro.guides import Guide
@@ -62,7 +64,7 @@ SAMPLES = ("samples.txt", "samples.npz", "samples.png", "samples.wav", "samples.
 MADE = (OBSERVATION, VOCABULARY, METRICS, CHECKPOINT, PREVIOUS, TIMING, *SAMPLES, CURVES)
 FILES = (RESULTS, *MADE, CONFIG, LOCK)
 LATENTS, LATENTS_PICTURE, REPORT = "latents.json", "latents.png", "report.html"
-MORE = (DAMAGED, LATENTS, LATENTS_PICTURE, REPORT, "evaluation-*.json", "evaluation-*.npz", "*.tmp")
+MORE = (FOLDER, DAMAGED, LATENTS, LATENTS_PICTURE, REPORT, "evaluation-*.json", "evaluation-*.npz", "*.tmp")
 CLEARED = (RESULTS, *MADE, *MORE, CONFIG)
 """What goes when a run is overwritten, in this order: neither an unfinished run nor what is no run looks finished."""
 PATTERNS = (*CLEARED, LOCK)
@@ -207,7 +209,21 @@ def clear(folder: Path, patterns: Sequence[str] = CLEARED) -> None:
     with explained(f"cannot empty the folder {folder}"):
         for pattern in patterns:
             for path in folder.glob(pattern):
-                path.unlink()
+                remove(path)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a link; or the events in a folder, and the folder where it holds nothing else.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    if path.is_symlink() or not path.is_dir():
+        path.unlink()
+        return
+    remove_events(path)
+    if not any(path.iterdir()):
+        path.rmdir()
 
 
 def check_output(output: Path, *, force: bool) -> None:

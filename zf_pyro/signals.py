@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from zf_pyro import ranks
 from zf_pyro.errors import Terminated
 
 Handler = Callable[[int, FrameType | None], Any]
@@ -31,11 +32,14 @@ def handled(handler: Handler, *numbers: int) -> Iterator[None]:
 
 @contextmanager
 def deferred_signals() -> Iterator[list[int]]:
-    """Collect Ctrl-C and SIGTERM in a list instead of obeying them; a second one is obeyed."""
+    """Collect Ctrl-C and SIGTERM in a list instead of obeying them.
+
+    A second one is obeyed, unless there are several processes: torchrun sends it as soon as one of them has left.
+    """
     asked: list[int] = []
 
     def remember(number: int, frame: FrameType | None) -> None:
-        if asked:
+        if asked and ranks.world_size() == 1:
             obey(number, frame)
         asked.append(number)
 

@@ -14,11 +14,12 @@ from torch import Tensor
 
 from zf_pyro.conditionals import Conditional, Context, present
 from zf_pyro.data.batch import SequenceBatch
-from zf_pyro.noise import Beforehand, Standard
+from zf_pyro.noise import Standard
 from zf_pyro.recursion import Laws, Stretch, split
 from zf_pyro.segments import segment_lengths
 from zf_pyro.steps import Steps
 from zf_pyro.stepwise import stack_laws
+from zf_pyro.streams import path_normals
 from zf_pyro.transitions.base import Transition, expand_state
 
 
@@ -119,10 +120,10 @@ class PathStates:
             conditional: the law of a step. Where it reads the prior, the prior's laws are kept beside its own.
             beyond: what it reads besides the context, for all steps, (..., T, B, size).
             shape: (..., B).
-            standard: where normal numbers come from; None draws those of all steps at once.
+            standard: where normal numbers come from; None takes those of `zf_pyro.streams.path_normals`.
         """
         steps = self.embedded.shape[-3]
-        args = conditional, beyond, self.start(shape), shape, standard or Beforehand(steps)
+        args = conditional, beyond, self.start(shape), shape, standard or path_normals(steps)
         lengths = segment_lengths(steps)
         found = self.stretch.draw(*args) if len(lengths) == 1 else self.stretch.draw_in_segments(*args, lengths)
         value = found.latents.transpose(-2, -3)

@@ -19,9 +19,11 @@ from zf_pyro import runs
 from zf_pyro.checkpoints import newest
 from zf_pyro.config import Config
 from zf_pyro.data.corpus import Corpus
+from zf_pyro.devices import choose_device
 from zf_pyro.errors import InputError, check
-from zf_pyro.experiment import choose_device, open_corpus, prepare
+from zf_pyro.experiment import prepare
 from zf_pyro.fields import differences, override, read_table, spelled
+from zf_pyro.opening import open_corpus
 from zf_pyro.presets import preset, read_config
 
 UNSAFE = re.compile(r"[^A-Za-z0-9._+=,-]+")
@@ -185,7 +187,7 @@ def state_of(member: Member, corpus: Corpus) -> str:
     found = read_config(folder / runs.CONFIG)
     for name, (there, wanted) in differences(found, member.config).items():
         if not (name == "source" or (name == "device" and member.any_device)):
-            reason = f"{folder} holds a run with {name} = {there!r}, and the sweep asks for {wanted!r}"
+            reason = f"{folder} holds a run with {name} = {there!r}, and {wanted!r} is asked for"
             raise InputError(f"{reason}; choose another --output or name, or move that run away")
     check(
         runs.read_fingerprint(folder) == corpus.fingerprint,

@@ -11,12 +11,13 @@ import torch
 
 from zf_pyro.files import explained, from_json, write_text
 from zf_pyro.metrics import to_json
+from zf_pyro.processes import world_size
 
 TIMING = "timing.json"
 
 
 def write_timing(folder: Path, durations: Sequence[float], device: str) -> None:
-    """Write the median seconds of an update, and on what they were taken.
+    """Write the median seconds of an update, and on what they were taken, by how many processes at the end.
 
     Args:
         folder: the run.
@@ -31,6 +32,7 @@ def write_timing(folder: Path, durations: Sequence[float], device: str) -> None:
         "updates": len(durations),
         "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else device,
         "num_threads": torch.get_num_threads(),
+        "num_processes": world_size(),
     }
     with explained(f"cannot write into {folder}"):
         write_text(folder / TIMING, to_json(figures, indent=2) + "\n")

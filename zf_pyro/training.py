@@ -8,24 +8,28 @@ from contextlib import contextmanager, suppress
 from time import perf_counter
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from zf_pyro.bounds import Bound, estimate_bound
+from zf_pyro.bounds import Bound
 from zf_pyro.build import build_objective
 from zf_pyro.config import Config
 from zf_pyro.data.batch import SequenceBatch
-from zf_pyro.data.loader import Split, epoch_batches, fetched, ordered_batches, subset
-from zf_pyro.errors import TrainingError
+from zf_pyro.data.loader import Split, epoch_batches, fetched, subset
+from zf_pyro.errors import TrainingError, check
 from zf_pyro.guides import Guide
 from zf_pyro.model import StochasticRNN
 from zf_pyro.precision import matmul_precision, products_in
+from zf_pyro.processes import any_of, averaging, rank, share, summed, world_size
 from zf_pyro.random_states import random_states, set_random_states
 from zf_pyro.schedules import Constant
 from zf_pyro.scopes import local_parameters
 from zf_pyro.segments import in_segments
+from zf_pyro.streams import Streams, stream_seed
+from zf_pyro.validation import Stopped, validation_bound
 
 MAX_SKIPPED = 20
 """Non-finite steps in a row that end a run."""
@@ -73,9 +77,12 @@ class Trainer:
         self.model, self.guide, self.train, self.valid = model, guide, train, valid
         self.options, self.seed, self.split_seed = options, config.seed, config.data.split_seed
         self.device = next(model.parameters()).device
-        self.elbo = build_objective(config.objective, count=min(options.batch_size, len(train.lengths)))
-        self.loss: nn.Module = self.elbo(model, guide)
-        self.parameters = list(self.loss.parameters())
+        count = min(options.batch_size, len(train.lengths))
+        check(world_size() <= count, f"{world_size()} processes cannot share out {count} sequences an update")
+        self.elbo = build_objective(config.objective, count=count)
+        loss = self.elbo(model, guide)
+        self.parameters = list(loss.parameters())
+        self.loss = averaging(loss)
         self.optimizer = torch.optim.Adam(self.parameters, lr=options.rate.peak, eps=options.adam_epsilon, fused=True)
         self.halving = ReduceLROnPlateau(
             self.optimizer, mode="max", factor=0.5, patience=0, threshold=0.0, min_lr=options.min_learning_rate
@@ -113,31 +120,34 @@ class Trainer:
         Raises:
             TrainingError: 20 steps in a row were not finite.
         """
-        with local_parameters(), suppress(_Stopped):
+        with local_parameters(), suppress(Stopped):
             if self.validation_due():
                 on_validation(self.validate())
-            for batch in self.remaining_batches():
+            for places, batch in self.remaining_batches():
                 started = perf_counter()
-                record = self.update(batch)
+                record = self.update(places, batch)
                 self.durations.append(perf_counter() - started)
-                if on_step(record):
+                if any_of(on_step(record)):
                     return False
                 if self.validation_due():
                     on_validation(self.validate())
             return True
         return False
 
-    def remaining_batches(self) -> Iterator[SequenceBatch]:
-        """The batches from here to the end of training, each counted as seen when it is handed out."""
+    def remaining_batches(self) -> Iterator[tuple[np.ndarray, SequenceBatch]]:
+        """This process's shares of the batches from here to the end of training, with their places in the split.
+
+        Each is counted as seen when it is handed out.
+        """
         while self.step < self.total_steps:
             split = self.train.of_epoch(self.seed, self.epoch)
             batches = epoch_batches(split.lengths, self.options.batch_size, self.seed, self.epoch)
-            left = batches[self.position :][: self.total_steps - self.step]
-            for batch in fetched(split, left, self.options.num_workers):
+            left = [share(each) for each in batches[self.position :][: self.total_steps - self.step]]
+            for places, batch in zip(left, fetched(split, left, self.options.num_workers), strict=True):
                 self.position += 1
                 if self.position == len(batches):
                     self.epoch, self.position = self.epoch + 1, 0
-                yield batch
+                yield places, batch
                 if self.step >= self.total_steps:
                     return
 
@@ -148,16 +158,24 @@ class Trainer:
             last or self.step % (self.options.validate_every or self.steps_per_epoch) == 0
         )
 
-    def update(self, batch: SequenceBatch) -> Record:
-        """One step of the optimiser, or none where loss or gradient is not finite; returns nats per sequence."""
+    def update(self, places: np.ndarray, batch: SequenceBatch) -> Record:
+        """One step of the optimiser, or none where loss or gradient is not finite.
+
+        Args:
+            places: of this process's sequences in the training split.
+            batch: these sequences, on the CPU.
+
+        Returns:
+            Means over the sequences of all processes, nats per sequence.
+        """
         self.model.train()
         self.guide.train()
         self.elbo.step = self.step
         there = batch.to(self.device)
-        with matmul_precision(self.options.matmul_precision):
+        with matmul_precision(self.options.matmul_precision), self.drawing(places, batch):
             loss = self.loss_of(there)
             self.optimizer.zero_grad()
-            loss.backward()
+            (loss * world_size()).backward()  # of which the mean over the processes is taken
         norm = clip_grad_norm_(self.parameters, self.options.clip_norm or math.inf)
         record = self.record(loss, norm, there.lengths)
         self.step += 1
@@ -168,6 +186,12 @@ class Trainer:
         else:
             self.skip()
         return {**record, "skipped": self.skipped}
+
+    def drawing(self, places: np.ndarray, batch: SequenceBatch) -> Streams:
+        """The streams of this update's sequences; what is drawn otherwise is of the process and the update."""
+        torch.manual_seed(stream_seed(self.seed, self.step, "process", rank()))
+        seeds = [stream_seed(self.seed, self.step, place) for place in places.tolist()]
+        return Streams(seeds, batch.lengths.tolist(), batch.num_steps, self.device)
 
     def loss_of(self, batch: SequenceBatch) -> Tensor:
         """The loss of a batch that is on the device, in the precision of training."""
@@ -190,9 +214,9 @@ class Trainer:
         terms = self.elbo.last_terms
         assert terms is not None
         present = {name: term / self.elbo.count for name, term in terms._asdict().items() if term is not None}
-        values = fetch([loss.detach(), norm, *present.values(), lengths.to(loss.dtype).mean()])
-        *values, length = values
-        record = dict(zip(["loss", "gradient_norm", *present], values, strict=True))
+        shares = torch.stack([loss.detach(), *present.values(), lengths.to(loss.dtype).sum() / self.elbo.count])
+        total, *values, length, gradient_norm = fetch([*summed(shares), norm])
+        record = {"loss": total, "gradient_norm": gradient_norm, **dict(zip(present, values, strict=True))}
         elbo = {"elbo": record["reconstruction"] - record["kl"]} if "kl" in record else {}
         weights = self.elbo.weights()._asdict()
         rate = self.options.rate
@@ -226,14 +250,8 @@ class Trainer:
     def bound_of_validation(self) -> Bound:
         """The bounds on the validation split, or on its seeded subset."""
         chosen = subset(len(self.valid.lengths), self.options.validation_sequences, self.split_seed)
-        batches = _until(self.stopping, ordered_batches(self.valid, chosen, self.options.batch_size))
-        return estimate_bound(
-            self.model,
-            self.guide,
-            batches,
-            self.options.validation_particles,
-            seed=self.seed,
-            form=self.options.form,
+        return validation_bound(
+            self.model, self.guide, self.valid, chosen, self.options, seed=self.seed, stopping=self.stopping
         )
 
     def state(self) -> dict[str, Any]:
@@ -258,18 +276,6 @@ class Trainer:
         self.halving.load_state_dict(state["halving"])
         self.best = None if state["best"] is None else Best(**state["best"])
         set_random_states(state["random"], self.device)
-
-
-class _Stopped(Exception):
-    """A validation was left undone."""
-
-
-def _until(stopping: Callable[[], bool], batches: Iterator[SequenceBatch]) -> Iterator[SequenceBatch]:
-    """The batches, until `stopping` returns True."""
-    for batch in batches:
-        if stopping():
-            raise _Stopped
-        yield batch
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from zf_pyro.model import StochasticRNN
 from zf_pyro.noise import given_noise
 from zf_pyro.objectives import sum_scores
 from zf_pyro.paths import Form, PathDistribution
+from zf_pyro.processes import gathered
 from zf_pyro.scopes import evaluating, seeded
 from zf_pyro.stepwise import Stepwise
 from zf_pyro.terms import AUXILIARY, BACKWARD, skip_terms
@@ -143,6 +144,10 @@ class SequenceWeights(NamedTuple):
     lengths: Tensor
     log_weights: Tensor
     log_ratios: Tensor
+
+    def of_all(self, total: int) -> SequenceWeights:
+        """Those of N sequences in their order, of which every process has its share (`zf_pyro.processes`)."""
+        return SequenceWeights(*(gathered(each, total) for each in self))
 
 
 def sequence_weights(

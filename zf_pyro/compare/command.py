@@ -13,11 +13,13 @@ from zf_pyro.compare.report import report_folder, told, write_report
 from zf_pyro.compare.rows import Row, grouped
 from zf_pyro.compare.tested import all_tested, read_finished
 from zf_pyro.compare.training import rows_of_sweep, sweep_folder, train_all
+from zf_pyro.console import say
+from zf_pyro.devices import choose_device
 from zf_pyro.errors import Interrupted, TrainingError, check, signal_of
-from zf_pyro.experiment import choose_device
+from zf_pyro.events import require_log
 from zf_pyro.files import explained, require_writable
 from zf_pyro.imported import require_trust
-from zf_pyro.options import FOLDER, TRUST, count_or_all
+from zf_pyro.options import FOLDER, TRUST, VERBOSITY, count_or_all
 from zf_pyro.scopes import prepare_torch
 from zf_pyro.sweep import check_all, open_all, read_sweep
 
@@ -31,6 +33,7 @@ from zf_pyro.sweep import check_all, open_all, read_sweep
 @click.option("--eval-sequences", metavar="N|all", help="Test sequences to score [default: as the first run did].")
 @click.option("--device", default="auto", help="For runs that are tested again: auto, cpu, cuda or cuda:N.")
 @TRUST
+@VERBOSITY
 def compare(
     runs: tuple[Path, ...],
     sweep: Path | None,
@@ -56,9 +59,9 @@ def compare(
         with goes_on(sweep, output, trust=trust):
             rows, failures = of_sweep(sweep, folder, options, trust=trust)
     for line in told(rows):
-        click.echo(line)
+        say(line)
     write_report(rows, folder)
-    click.echo(f"Written: {folder}")
+    say(f"Written: {folder}")
     if failures:
         raise TrainingError(f"{failures} of {failures + sum(len(row.runs) for row in rows)} runs failed")
 
@@ -72,7 +75,7 @@ def of_runs(
     """The folder of a comparison of finished runs, and its rows."""
     finished = [read_finished(folder) for folder in folders]
     made = None if output is None else report_folder(output, force=force)
-    rows = grouped(all_tested(finished, *options, click.echo, trust=trust))
+    rows = grouped(all_tested(finished, *options, say, trust=trust))
     return made or report_folder(None, force=force), rows
 
 
@@ -81,15 +84,16 @@ def of_sweep(path: Path, folder: Path, options: Options, *, trust: bool) -> tupl
     members = read_sweep(path, folder)
     for member in members:
         require_trust(member.config.model.own_parts, path, trust=trust)
-    click.echo(f"{path}: {len(members)} runs into {folder}")
-    pairs = open_all(members, click.echo)
+        require_log(member.config)
+    say(f"{path}: {len(members)} runs into {folder}")
+    pairs = open_all(members, say)
     check_all(pairs)
     with explained(f"cannot make the folder {folder}"):
         folder.mkdir(parents=True, exist_ok=True)
     require_writable(folder)
-    failed = train_all(pairs, click.echo, trust=trust)
+    failed = train_all(pairs, say, trust=trust)
     settled = [member for member, _ in pairs]
-    return rows_of_sweep(settled, failed, *options, click.echo, trust=trust), len(failed)
+    return rows_of_sweep(settled, failed, *options, say, trust=trust), len(failed)
 
 
 @contextmanager

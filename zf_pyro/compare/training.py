@@ -8,6 +8,7 @@ from pathlib import Path
 from zf_pyro import runs
 from zf_pyro.compare.rows import Row
 from zf_pyro.compare.tested import all_tested, read_finished
+from zf_pyro.console import warn
 from zf_pyro.data.corpus import Corpus
 from zf_pyro.errors import TrainingError
 from zf_pyro.experiment import prepare, resume, start
@@ -39,7 +40,7 @@ def train_all(pairs: Sequence[tuple[Member, Corpus]], say: Say, *, trust: bool =
                 trainer = prepare(member.config, corpus)
                 start(member.config, corpus, trainer, runs.make_folder(member.folder), say)
         except TrainingError as error:
-            say(f"failed: {member.title}: {error}")
+            warn(f"{member.title} failed: {error}")
             failed.append(member)
     return failed
 

@@ -7,9 +7,9 @@ from typing import Any, get_args
 
 import click
 
+from zf_pyro.console import say
 from zf_pyro.data.batch import SequenceBatch
 from zf_pyro.errors import check
-from zf_pyro.experiment import loaded
 from zf_pyro.generation import options as opt
 from zf_pyro.generation.decoder import Decoder, Kind
 from zf_pyro.generation.decoding import decode
@@ -19,6 +19,7 @@ from zf_pyro.generation.posterior import How, require_posterior, require_program
 from zf_pyro.generation.reconstruction import WORDS, continue_prefix, prefix_of, reconstruct, singly
 from zf_pyro.generation.rollout import Latent
 from zf_pyro.generation.sources import numbered, source_of, typed
+from zf_pyro.opening import loaded
 from zf_pyro.options import FOLDER
 from zf_pyro.runs import LoadedRun
 from zf_pyro.scopes import prepare_torch
@@ -55,9 +56,9 @@ class Session:
             InputError: there is no such sequence.
         """
         if not self.is_read(file):
-            return [typed(self.run, name, click.echo) for name in names]
+            return [typed(self.run, name, say) for name in names]
         places = [numbered(name) for name in names]
-        source = source_of(self.run, self.folder, file, data, click.echo)
+        source = source_of(self.run, self.folder, file, data, say)
         return [source.one(place) for place in places]
 
     def begun(
@@ -88,7 +89,7 @@ class Session:
             InputError: it cannot be written.
         """
         for line in told(made, self.run):
-            click.echo(line)
+            say(line)
         said = {
             "made": self.what,
             "run": str(self.folder),
@@ -96,7 +97,7 @@ class Session:
             **opt.told_decoder(self.decoder),
             **about,
         }
-        click.echo(f"Written: {write(made, self.place, self.run, said)}")
+        say(f"Written: {write(made, self.place, self.run, said)}")
 
 
 @click.command()
@@ -149,7 +150,7 @@ def go_on(
         seed=session.seed,
     )
     if found.effective is not None:
-        click.echo(f"The weights of the prefix's {draws} paths are worth {found.effective:.1f} draws")
+        say(f"The weights of the prefix's {draws} paths are worth {found.effective:.1f} draws")
     made = [Made.original("original", session.run, one)] if session.is_read(file) else []
     made += [Made.of(str(i), each) for i, each in enumerate(found.sequences, 1)]
     session.end(made, latent=latent, draws=draws, prefix_steps=kept, effective_draws=found.effective)
@@ -177,10 +178,10 @@ def rebuild(
     """Decode sequences of FILE [default: of RUN's test split] from their own latent paths."""
     session = Session(run, "reconstruction", "greedy", options)
     require_posterior(session.run)
-    source = source_of(session.run, run, file, data, click.echo)
+    source = source_of(session.run, run, file, data, say)
     places = source.places(num)
     if len(places) < num:
-        click.echo(f"Note: {source.name} has {len(places)} {session.run.observation.sequence}s, and not {num}")
+        say(f"Note: {source.name} has {len(places)} {session.run.observation.sequence}s, and not {num}")
     made = []
     for place in places:
         for one in singly(source.one(place)):

@@ -11,7 +11,7 @@ from zf_pyro.errors import check
 from zf_pyro.generation.decoder import Decoder, Kind
 from zf_pyro.generation.posterior import DRAWS, How
 from zf_pyro.generation.rollout import Latent
-from zf_pyro.options import FOLDER, TRUST, with_options
+from zf_pyro.options import FOLDER, TRUST, VERBOSITY, with_options
 
 RUN = click.argument("run", type=FOLDER)
 FILE = click.option("--file", type=FOLDER, help="Take sequences of this file, as zf-pyro score reads it.")
@@ -50,6 +50,7 @@ decoding = with_options(
         click.option("--force", is_flag=True, help="Overwrite what such a command wrote into --output."),
         click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N."),
         TRUST,
+        VERBOSITY,
     ]
 )
 """How sequences are decoded, and where they go."""

@@ -13,8 +13,8 @@ from zf_pyro.data.loader import Split
 from zf_pyro.data.text import UNKNOWN, collate, one_sentence
 from zf_pyro.errors import InputError
 from zf_pyro.evaluation import tested_places
-from zf_pyro.experiment import corpus_at
 from zf_pyro.inspection.reading import read_for
+from zf_pyro.opening import corpus_at
 from zf_pyro.runs import LoadedRun
 
 Say = Callable[[str], None]

@@ -8,9 +8,10 @@ from pathlib import Path
 import click
 
 from zf_pyro import runs
+from zf_pyro.console import say
 from zf_pyro.errors import check
 from zf_pyro.evaluation import shown
-from zf_pyro.experiment import corpus_at, identity, loaded
+from zf_pyro.experiment import identity
 from zf_pyro.files import explained, require_free, require_writable, write_text
 from zf_pyro.inspection import encode as encoding
 from zf_pyro.inspection.picture import plot_usage
@@ -19,7 +20,8 @@ from zf_pyro.inspection.report import told
 from zf_pyro.inspection.score import score_file
 from zf_pyro.inspection.usage import figures, usage_of
 from zf_pyro.metrics import to_json
-from zf_pyro.options import FOLDER, TRUST, count_or_all
+from zf_pyro.opening import corpus_at, loaded
+from zf_pyro.options import FOLDER, TRUST, VERBOSITY, count_or_all
 from zf_pyro.scopes import prepare_torch
 
 DEVICE = click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
@@ -35,6 +37,7 @@ FORCE = click.option("--force", is_flag=True, help="Overwrite --output.")
 @FORCE
 @DEVICE
 @TRUST
+@VERBOSITY
 def score(
     run: Path, file: Path, num_particles: int | None, output: Path | None, force: bool, device: str, trust: bool
 ) -> None:
@@ -42,11 +45,11 @@ def score(
     prepare_torch()
     output = require_free(output or beside(file, "scores.csv"), "--output", force=force)
     found = loaded(run, num_particles, None, device, trust=trust)
-    given = read_for(found, file, click.echo)
+    given = read_for(found, file, say)
     for remark in given.remarks:
-        click.echo(f"Note: {remark}")
-    score_file(found, given, file, output, click.echo)
-    click.echo(f"Written: {output}")
+        say(f"Note: {remark}")
+    score_file(found, given, file, output, say)
+    say(f"Written: {output}")
 
 
 @click.command()
@@ -57,6 +60,7 @@ def score(
 @FORCE
 @DEVICE
 @TRUST
+@VERBOSITY
 def encode(
     run: Path, file: Path, output: Path | None, with_encoding: bool, force: bool, device: str, trust: bool
 ) -> None:
@@ -66,17 +70,17 @@ def encode(
     found = loaded(run, None, None, device, trust=trust)
     check(found.config.model.family != "rnn", "the family rnn has no latent variable")
     guide = encoding.require_means(found.guide, with_encoding=with_encoding)
-    given = read_for(found, file, click.echo)
+    given = read_for(found, file, say)
     for remark in given.remarks:
-        click.echo(f"Note: {remark}")
+        say(f"Note: {remark}")
     batches = shown("Encoding", given.split, everything(given), found.observation)
     encoded, exact = encoding.encode(guide, batches, seed=found.config.seed)
     about = encoding.protocol(exact=exact)
     ordered = in_file_order(encoded, given)
     encoding.write_encoded(output, given.names, ordered, about, with_encoding=with_encoding)
     steps = sum(len(each.mean) for each in ordered)
-    click.echo(f"{file}: {len(ordered):,} {found.observation.sequence}s, {steps:,} {found.observation.step}s: {about}")
-    click.echo(f"Written: {output}")
+    say(f"{file}: {len(ordered):,} {found.observation.sequence}s, {steps:,} {found.observation.step}s: {about}")
+    say(f"Written: {output}")
 
 
 @click.command()
@@ -86,6 +90,7 @@ def encode(
 @click.option("--data", type=FOLDER, help="Where the run's data is now, if it has moved.")
 @DEVICE
 @TRUST
+@VERBOSITY
 def latents(
     run: Path, num_particles: int | None, eval_sequences: str | None, data: Path | None, device: str, trust: bool
 ) -> None:
@@ -94,14 +99,14 @@ def latents(
     found = loaded(run, num_particles, count_or_all(eval_sequences), device, trust=trust)
     check(found.config.model.family != "rnn", "the family rnn has no latent variable")
     require_writable(run)
-    corpus = corpus_at(found.config, run, data, click.echo)
+    corpus = corpus_at(found.config, run, data, say)
     results = {**identity(found.config, corpus), "latents": figures(usage_of(found, corpus))}
     for line in told(results):
-        click.echo(line)
+        say(line)
     with explained(f"cannot write into {run}"):
         write_text(run / runs.LATENTS, to_json(results, indent=2) + "\n")
         plot_usage(results, run / runs.LATENTS_PICTURE)
-    click.echo(f"Written: {run / runs.LATENTS}, {run / runs.LATENTS_PICTURE}")
+    say(f"Written: {run / runs.LATENTS}, {run / runs.LATENTS_PICTURE}")
 
 
 def beside(file: Path, ending: str) -> Path:

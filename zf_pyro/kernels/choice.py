@@ -129,6 +129,17 @@ def kernel_for(transition: Transition, conditional: Conditional, known: Context,
     return None if share is None else Kernel(transition, conditional, share)
 
 
+def obstacle(transition: Transition, conditional: Conditional) -> str:
+    """What it is about a transition and the law of z_t that leaves them to the generic loop; empty where nothing is."""
+    if not is_served_lstm(transition):
+        return "the transition is another than the LSTM of z_t and u_t"
+    if not is_served_gaussian(conditional):
+        return "the posterior is another than a Gaussian with a hidden layer"
+    if {*conditional.sizes} - {"input", "encoding"} != {"hidden"}:
+        return "the posterior reads another part of the model's state than h_{t-1}, or none"
+    return ""
+
+
 def is_served_lstm(transition: Transition) -> TypeGuard[LSTMTransition]:
     """Whether a transition is the LSTM itself, with the layers that it makes and no hook in any."""
     if type(transition) is not LSTMTransition or not is_plain(transition) or not is_plain(transition.from_latent):

@@ -9,10 +9,11 @@ from pathlib import Path
 import click
 
 from zf_pyro import runs
+from zf_pyro.console import say, warn
 from zf_pyro.data.corpus import Corpus
 from zf_pyro.errors import InputError, Interrupted, check, first_line, signal_of
 from zf_pyro.files import explained, require_free, require_writable, write_text
-from zf_pyro.options import FOLDER, TRUST
+from zf_pyro.options import FOLDER, TRUST, VERBOSITY
 from zf_pyro.report.contents import of_one, of_several
 from zf_pyro.report.material import Material, gather
 from zf_pyro.report.page import page_of
@@ -29,6 +30,7 @@ from zf_pyro.versions import versions
 @click.option("--force", is_flag=True, help="Overwrite --output.")
 @click.option("--data", type=FOLDER, help="Where the data of a single RUN is now, if it has moved.")
 @TRUST
+@VERBOSITY
 def report(folders: tuple[Path, ...], output: Path | None, force: bool, data: Path | None, trust: bool) -> None:
     """Write what finished RUNs have learnt as one page for a browser, that holds its pictures and sounds.
 
@@ -39,10 +41,10 @@ def report(folders: tuple[Path, ...], output: Path | None, force: bool, data: Pa
     known = [folder.absolute().resolve() for folder in folders]
     check(len(set(known)) == len(known), "a run is named twice; name it once")
     path = checked_output(folders, output, force=force)
-    materials = [gather(folder, click.echo, data, trust=trust) for folder in folders]
+    materials = [gather(folder, say, data, trust=trust) for folder in folders]
     path = path or free_page()
     write_page(materials, path)
-    click.echo(f"Report: {path}")
+    say(f"Report: {path}")
 
 
 def checked_output(folders: Sequence[Path], output: Path | None, *, force: bool) -> Path | None:
@@ -106,7 +108,7 @@ def report_run(folder: Path, corpus: Corpus | None, say: Callable[[str], None]) 
     except Exception as error:
         reason = first_line(error)
         kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
-        say(f"No report: {kind}{reason}. The run is finished; try again by zf-pyro report {folder}")
+        warn(f"no report: {kind}{reason}. The run is finished; try again by zf-pyro report {folder}")
     except KeyboardInterrupt as stop:
         message = f"interrupted; the run is finished; its report by: zf-pyro report {folder}"
         raise Interrupted(message, signal_of(stop)) from stop

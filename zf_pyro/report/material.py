@@ -18,10 +18,10 @@ from zf_pyro.data.npz import Npz
 from zf_pyro.data.text import Vocabulary
 from zf_pyro.errors import InputError, check
 from zf_pyro.evaluation import tested_places
-from zf_pyro.experiment import corpus_at
 from zf_pyro.files import printable
 from zf_pyro.latents import is_known
 from zf_pyro.metrics import read_metrics
+from zf_pyro.opening import corpus_at
 from zf_pyro.report.usage import Divergences, measured, stored
 from zf_pyro.scores import read_scores, scores_file
 

@@ -114,7 +114,7 @@ class Preparation:
     def made(self, groups: dict[str, list[Path]]) -> Iterator[Shard]:
         """New shards, as they are finished."""
         with (
-            progress(total=sum(map(len, groups.values())), desc="Preparing", unit=" files") as bar,
+            progress(sum(map(len, groups.values())), "Preparing", "file") as bar,
             ThreadPoolExecutor(self.workers or os.cpu_count()) as pool,
         ):
             waiting = [pool.submit(self.shard, key, group) for key, group in groups.items()]

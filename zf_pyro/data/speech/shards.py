@@ -132,12 +132,14 @@ def open_prepared(folder: Path, rate: int) -> Prepared:
         raise InputError(f"{folder}: prepared by another version of zf_pyro; prepare it again")
     if prepared.rate != rate:
         raise InputError(f"{folder}: prepared at {prepared.rate} samples a second, not sample_rate = {rate}")
-    for shard in progress(prepared.shards, desc="Checking", unit=" shards", delay=5):
-        if not matches(shard, folder):
-            raise InputError(
-                f"{shard.path(folder)}: gone, or does not match its checksum; prepare the data again, "
-                "which makes what is missing"
-            )
+    with progress(len(prepared.shards), "Checking", "shard", delay=5) as bar:
+        for shard in prepared.shards:
+            if not matches(shard, folder):
+                raise InputError(
+                    f"{shard.path(folder)}: gone, or does not match its checksum; prepare the data again, "
+                    "which makes what is missing"
+                )
+            bar.update()
     return prepared
 
 
