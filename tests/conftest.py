@@ -3,9 +3,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tests.chromium import browser
 from tests.toy_runs import finished, no_ink, reviews, run_py, shelved, zf
 
-__all__ = ["finished", "no_ink", "reviews", "run_py", "shelved", "zf"]
+__all__ = ["browser", "finished", "no_ink", "reviews", "run_py", "shelved", "zf"]
 
 # The tests' tensors are small, and a second thread costs more than it saves, above all where another process runs.
 torch.set_num_threads(1)

@@ -1,15 +1,13 @@
-"""What README and docs show works, and names what is there."""
+"""What README and docs show names what is there; tests/test_docs.py runs it."""
 
 import json
 import re
-import shlex
 from dataclasses import fields
 from pathlib import Path
 
-import pyro
 import pytest
 
-from tests.toy_runs import toy_documents
+from tests.blocks import PAGES, ROOT, SET_UP, blocks
 from zf_pyro import runs
 from zf_pyro.cli import cli
 from zf_pyro.config import ModelConfig
@@ -19,55 +17,20 @@ from zf_pyro.parts import FAMILIES
 from zf_pyro.presets import preset
 from zf_pyro.run_commands import train
 
-ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def blocks(language, page=README):
-    return re.findall(rf"```{language}\n(.*?)```", page, flags=re.DOTALL)
-
-
 def test_two_commands_set_everything_up():
-    commands = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("python3 -m venv ")]
+    lines = [line for block in blocks("README.md", "bash") for line in block.code.splitlines()]
+    commands = [line for line in lines if line.startswith(SET_UP)]
     assert len(commands) == 2
     assert commands[0].endswith("run.py --dataset imdb")
     assert commands[1].endswith("-m pytest -n 2 --dist loadfile")
 
 
-@pytest.mark.parametrize("code", blocks("python"))
-def test_python_examples_run(code, capsys):
-    pyro.clear_param_store()
-    exec(compile(code, "README.md", "exec"), {})
-    pyro.clear_param_store()
-    assert "nats per sentence, perplexity at most" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(("name", "number"), [("model", 3), ("generation", 1)])
-def test_the_code_of_a_page_on_a_run_runs(name, number, finished, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "runs").mkdir()
-    finished.rename(tmp_path / "runs" / "plain")
-    page = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
-    examples = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
-    assert len(examples) == number
-    for code in examples:
-        exec(compile(code, f"{name}.md", "exec"), {})
-        pyro.clear_param_store()
-
-
-def test_the_code_of_the_data_page_runs(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
-    own, text = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
-    exec(compile(own, "data.md", "exec"), {})
-    (tmp_path / "aclImdb").write_text("\n".join(toy_documents(20)))
-    exec(compile(text, "data.md", "exec"), {})
-
-
 def commands():
-    pages = [README, *(page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs").glob("*.md")))]
-    lines = [line for page in pages for block in blocks("bash", page) for line in block.splitlines()]
-    return [shlex.split(line) for line in lines if not line.startswith(("python3 -m venv ", "#"))]
+    found = [words for page in PAGES for block in blocks(page, "bash") for words in block.commands]
+    return [words for words in found if Path(words[0]).name == "zf-pyro" or words[1:2] == ["run.py"]]
 
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
@@ -86,12 +49,14 @@ def test_command_examples_name_real_options(words):
 EXTENDING = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 
 
-RUNS_OF_PARTS = [line for block in blocks("bash", EXTENDING) for line in block.splitlines() if "run.py" in line]
+RUNS_OF_PARTS = [
+    words for block in blocks("docs/extending.md", "bash") for words in block.commands if "run.py" in words
+]
 
 
-@pytest.mark.parametrize("line", RUNS_OF_PARTS)
-def test_command_examples_name_parts_that_fit(line):
-    options = train.make_context("command", shlex.split(line)[2:]).params
+@pytest.mark.parametrize("words", RUNS_OF_PARTS, ids=" ".join)
+def test_command_examples_name_parts_that_fit(words):
+    options = train.make_context("command", words[2:]).params
     config = override(preset(options["dataset"], "quick"), requested(options))
     assert config.model.parts
 
@@ -111,7 +76,7 @@ def test_every_file_of_a_run_is_described():
 
 
 def test_the_form_of_the_results_is_described():
-    (form,) = (json.loads(block) for block in blocks("json"))
+    (form,) = (json.loads(block.code) for block in blocks("README.md", "json"))
     described = README.split("### results.json")[1]
     beyond = ["bits_per_character", "elbo_original", "iw_bound_original"]
     beyond += ["elbo_original_per_step", "iw_bound_original_per_step"]
@@ -122,9 +87,9 @@ def test_the_form_of_the_results_is_described():
 
 
 def test_relative_links_lead_somewhere():
-    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+    for name, page in PAGES.items():
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
+            assert (page.parent / target).exists(), f"{name}: {target}"
 
 
 def test_every_fault_names_its_tests():

@@ -1,0 +1,34 @@
+"""The site: ``sphinx-build -W docs docs/_build``. Nothing on it is fetched from another host (tests/test_site.py)."""
+
+import sys
+from importlib.metadata import version as version_of
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
+
+project = "zf_pyro"
+release = version = version_of("zf_pyro")
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "mathml", "literal_formulas"]
+exclude_patterns = ["_build"]
+
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 3
+html_math_renderer = "mathml"
+
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+python_maximum_signature_line_length = 90
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+# A name in single backquotes is a reference where the reference has it, and code elsewhere.
+default_role = "py:obj"
+
+html_theme = "furo"
+pygments_dark_style = "github-dark"
+html_title = "zf_pyro"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_show_copyright = False
+html_show_sphinx = False
+html_copy_source = False
