@@ -12,6 +12,7 @@ release = version = version_of("zf_pyro")
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "mathml", "literal_formulas"]
 exclude_patterns = ["_build"]
 
+highlight_language = "none"
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 html_math_renderer = "mathml"

@@ -86,6 +86,7 @@ def test_every_command_is_known_to_read_a_run_or_not():
     assert {*USES, "data", "prepare", "parts", "benchmark"} == set(COMMANDS)
 
 
+@pytest.mark.usefixtures("no_ink")
 @pytest.mark.parametrize("command", USES)
 def test_a_run_that_names_code(command, here, trained, zf):
     if command == "train":
@@ -154,6 +155,7 @@ def test_what_is_typed_does_not_vouch_for_another_part(here, run_py):
     check_refused(run_py(*options), here, "c.toml")
 
 
+@pytest.mark.usefixtures("no_ink")
 def test_a_sweep_that_names_code(here, zf):
     fields = [option.split("=") for option in TINY if "=" in option]
     lines = ['dataset = "arrays"', 'data = "bits.npz"', 'preset = "quick"', "max_steps = 2", "num_particles = 3"]
