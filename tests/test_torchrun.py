@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -19,17 +20,21 @@ ROOT = Path(__file__).parent.parent
 PATIENCE = 120
 
 
-def torchrun(*arguments, restarts=0, program=(ROOT / "run.py",)):
-    """The command for two processes."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2]
+TOGETHER = ("--standalone", "--nproc-per-node", 2)
+"""Two processes of one machine."""
+
+
+def torchrun(*arguments, restarts=0, program=(ROOT / "run.py",), processes=TOGETHER):
+    """The command for several processes."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", *processes]
     return [str(each) for each in (*launcher, "--max-restarts", restarts, *program, *arguments)]
 
 
-def started(command, folder):
+def started(command, folder, log="log.txt", **environment):
     """The command under way, its output in a file."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    with (folder / "log.txt").open("w") as log:
-        return subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
+    own = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment}
+    with (folder / log).open("w") as output:
+        return subprocess.Popen(command, cwd=folder, env={**os.environ, **own}, stdout=output, stderr=output)
 
 
 def done(command, folder):
@@ -123,6 +128,27 @@ def test_a_process_that_is_killed_is_started_again_and_changes_nothing(place):
     status, log = done(torchrun(*options, "--output", whole), folder)
     assert status == 0, log
     assert log.count(f"Finished already: {whole}") == 1
+
+
+@pytest.mark.slow
+def test_two_machines_train_and_start_again_when_one_fails(place):
+    """Two of torchrun's agents, as on two machines, with a process each."""
+    folder, options = place
+    output = folder / "apart"
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    processes = ("--nnodes", 2, "--nproc-per-node", 1, "--rdzv-backend", "c10d", "--rdzv-endpoint", f"localhost:{port}")
+    options = [*options, "--max-steps", 24, "--no-report", "--auto-resume", "--output", output]
+    command = torchrun(*options, restarts=1, processes=processes)
+    own_store = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+    agents = [started(command, folder, f"{number}.txt", **own_store) for number in range(2)]
+    wait_for(agents[0], output / "metrics.jsonl", 6)
+    kill_a_child(agents[1].pid)
+    logs = [(agent.wait(PATIENCE), (folder / f"{number}.txt").read_text()) for number, agent in enumerate(agents)]
+    assert [status for status, _ in logs] == [0, 0], logs
+    assert sum(log.count(f"Going on with {output}") for _, log in logs) == 1
+    assert json.loads((output / RESULTS).read_text())["steps"] == 24
 
 
 def kill_a_child(parent):
