@@ -5,8 +5,9 @@ import json
 import pytest
 import torch
 
-from zf_pyro.benchmark import alone, contenders, evaluation, families, measure, precision, report, sizes
+from zf_pyro.benchmark import alone, contenders, evaluation, families, measure, precision, report, sizes, together
 from zf_pyro.benchmark.sizes import SIZES, Size
+from zf_pyro.commands import MEASURED
 from zf_pyro.noise import noise
 from zf_pyro.parts import FAMILIES
 from zf_pyro.scopes import local_parameters
@@ -138,6 +139,7 @@ def _small(monkeypatch):
     monkeypatch.setattr(report, "STEPS", (2, 4))
     monkeypatch.setattr(report, "PARTICLES", (1, 3))
     monkeypatch.setattr(report, "NUM_PARTICLES", 4)
+    monkeypatch.setattr(together, "carried_out", lambda module, task, processes: together.measure(task))
     monkeypatch.setattr(families, "STEPS", 3)
     monkeypatch.setattr(families, "SIZES", dict.fromkeys(families.SIZES, 4))
 
@@ -156,8 +158,19 @@ def test_the_command_prints_ratios_and_json(zf):
     assert set(figures["families"]) == set(FAMILIES)
     assert set(figures["precision"]) == set(SIZES)
     assert all(set(times) == set(precision.PRECISIONS) for times in figures["precision"].values())
+    assert set(figures["processes"]) == set(together.TOGETHER)
+    assert all(len(times) == len(together.teams()) for times in figures["processes"].values())
     for word in ("torch", "threads", "| against step form |", "times faster", "times slower", "MiB"):
         assert word in err
+
+
+def test_an_update_is_measured_by_two_processes():
+    task = {"size": "text", "sequences": 3, "updates": 1, "device": "cpu", "threads": 1}
+    assert measure.carried_out("zf_pyro.benchmark.together", task, 2) > 0
+
+
+def test_what_can_be_measured_is_what_the_command_names():
+    assert MEASURED == report.CHOICES
 
 
 @pytest.mark.usefixtures("_small")

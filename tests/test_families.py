@@ -138,9 +138,11 @@ def fits(options):
 
 
 PAIRS = [f"{encoder}-{posterior}" for encoder, posterior in product(ENCODERS, POSTERIORS)]
-SINGLES = [
+IN_ALL_DATA = [
     *({"family": name} for name in FAMILIES),
     *({"family": name, "num_layers": 2} for name in FAMILIES if name != "dmm"),
+]
+SINGLES = [
     *({"guide": name} for name in GUIDES if fits({"guide": name})),
     *({"prior": name} for name in PRIORS),
     *({"transition": name} for name in TRANSITIONS),
@@ -160,9 +162,14 @@ def in_words(options):
 
 
 @pytest.mark.parametrize("data", OBSERVATIONS)
-@pytest.mark.parametrize("options", SINGLES, ids=in_words)
-def test_each_part_with_the_others_at_default(options, data):
+@pytest.mark.parametrize("options", IN_ALL_DATA, ids=in_words)
+def test_each_family_in_all_data(options, data):
     check_parts(data, **options)
+
+
+@pytest.mark.parametrize("options", SINGLES, ids=in_words)
+def test_each_part_with_the_others_at_default(options):
+    check_parts("bits", **options)
 
 
 @settings(max_examples=30, deadline=None)

@@ -14,6 +14,7 @@ from tests.test_wrong_input import edit_checkpoint, replace_in
 from tests.toy_runs import SMALL
 from zf_pyro import experiment, files, metrics
 from zf_pyro.checkpoints import CHECKPOINT, DAMAGED, PREVIOUS, read_checkpoint
+from zf_pyro.errors import MachineError
 from zf_pyro.training import Trainer
 
 SAME = ("results.json", "metrics.jsonl", "samples.txt", "vocabulary.txt", "observation.json")
@@ -121,6 +122,22 @@ def test_a_disk_that_fills_while_a_checkpoint_is_written(run_py, goes_on, option
         assert not list(folder.glob("*.tmp"))
         assert read_checkpoint(folder)["trainer"]["counters"][0] == 4
         goes_on(folder)
+
+
+def test_the_state_is_saved_after_some_time_without_a_validation(run_py, goes_on, options, tmp_path):
+    """Here after every update: a kill in the sixth finds the fifth, one after the validation at the fourth."""
+
+    def update(trainer, places, batch, real=Trainer.update):
+        if trainer.step == 5:
+            raise MachineError("struck by lightning")
+        return real(trainer, places, batch)
+
+    folder = tmp_path / "stopped"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "update", update)
+        assert run_py(*options, "--set", "save_minutes=1e-9", "--output", folder)[0] == 1
+    assert read_checkpoint(folder)["trainer"]["counters"][0] == 5
+    goes_on(folder)
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")

@@ -33,7 +33,7 @@ OF_MODEL = {field.name for field in fields(ModelConfig)}
 """The settings that decide what parameters there are."""
 
 FREE = {
-    *("device", "source", "num_workers", "epochs", "max_steps", "log"),
+    *("device", "source", "num_workers", "epochs", "max_steps", "save_minutes", "log"),
     *(field.name for field in fields(EvaluationConfig)),
 }
 """The settings of a run that may change between two of its checkpoints: none has a say in an update."""

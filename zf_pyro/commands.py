@@ -80,13 +80,16 @@ def parts() -> None:
         say(line)
 
 
-@click.command()
-@click.option(
-    "--sizes",
-    type=click.Choice(["speech", "text", "pixels", "text-softmax", "evaluation", "families", "precision", "all"]),
-    default="all",
-    help="What to measure: training steps at some sizes, of every family or in every precision, or the evaluation.",
+MEASURED = (
+    *("speech", "text", "pixels", "text-softmax"),  # a training step at the sizes of a data set
+    "evaluation",
+    *("families", "precision", "processes"),  # a training step of each
 )
+"""What can be measured; `zf_pyro.benchmark.report.CHOICES`, which takes seconds to import."""
+
+
+@click.command()
+@click.option("--sizes", type=click.Choice([*MEASURED, "all"]), default="all", help="What to measure.")
 @click.option("--repeats", type=click.IntRange(min=1), default=7, help="Rounds to take the median of.")
 @click.option("--scaling", type=FOLDER, metavar="PNG", help="Measure over T and K instead, and draw that picture.")
 @click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")

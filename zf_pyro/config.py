@@ -214,6 +214,8 @@ class TrainingConfig:
     of one at a time: for sequences that do not fit otherwise. Without effect on the outcome but for rounding."""
     num_workers: int = 0
     """Processes that read batches ahead of the training; 0 reads each when it is due. Without effect on the outcome."""
+    save_minutes: float = 10.0
+    """The state is saved after so many minutes without a validation, too; 0 saves at validations alone."""
     log: Literal["jsonl", "tensorboard"] = "jsonl"
     """metrics.jsonl alone, or beside it the same as events for TensorBoard, which is an extra."""
     validation_particles: int = 25
@@ -223,7 +225,8 @@ class TrainingConfig:
         """Check the ranges."""
         for name in ("batch_size", "epochs", "validation_particles", "checkpoint_segments"):
             check(getattr(self, name) >= 1, f"{name} must be at least 1")
-        for name in ("max_steps", "clip_norm", "min_learning_rate", "validate_every", "validation_sequences"):
+        nonnegative = ("max_steps", "clip_norm", "min_learning_rate", "validate_every", "validation_sequences")
+        for name in (*nonnegative, "save_minutes"):
             check(getattr(self, name) >= 0, f"{name} must not be negative")
         check(0 <= self.num_workers <= 256, "num_workers must be at least 0 and at most 256")
         for name, value in (("learning_rate", self.rate.peak), ("adam_epsilon", self.adam_epsilon)):

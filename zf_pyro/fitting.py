@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from contextlib import closing
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import torch
@@ -28,12 +29,15 @@ def fit(trainer: Trainer, config: Config, folder: Path, metrics_size: int) -> No
         Interrupted: by Ctrl-C or SIGTERM, after the step in hand was finished and saved.
     """
     metrics = Metrics(folder, metrics_size)
+    saved = monotonic()
 
     def save() -> None:
+        nonlocal saved
         durations = torch.tensor(trainer.durations, dtype=torch.float32)
         state = {"trainer": trainer.state(), "metrics_size": metrics.size(), "durations": durations}
         write_checkpoint(folder, identified(config, state))
         told.on_saved()
+        saved = monotonic()
 
     def on_validation(record: Record) -> None:
         metrics.write(record)
@@ -45,6 +49,8 @@ def fit(trainer: Trainer, config: Config, folder: Path, metrics_size: int) -> No
         def on_step(record: Record) -> bool:
             metrics.write(record)
             told.on_update(record)
+            if 0 < 60 * config.training.save_minutes <= monotonic() - saved:
+                save()
             return bool(asked)
 
         trainer.stopping = lambda: bool(asked)

@@ -53,7 +53,17 @@ def peak_memory(task: Mapping[str, Any]) -> float:
     Raises:
         RuntimeError: the task failed.
     """
-    command = [sys.executable, "-m", "zf_pyro.benchmark.alone", json.dumps(task)]
+    return carried_out("zf_pyro.benchmark.alone", task)
+
+
+def carried_out(module: str, task: Mapping[str, Any], processes: int = 1) -> float:
+    """What a module prints that is run with a task, in a process of its own or by torchrun in several.
+
+    Raises:
+        RuntimeError: the task failed.
+    """
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    command = [sys.executable, *(launcher if processes > 1 else []), "-m", module, json.dumps(task)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{task} failed: {done.stderr.strip().splitlines()[-1:]}")

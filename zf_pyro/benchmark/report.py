@@ -16,10 +16,12 @@ from zf_pyro.benchmark.measure import alternating_medians, machine, peak_memory
 from zf_pyro.benchmark.picture import draw
 from zf_pyro.benchmark.precision import PRECISIONS, precision_steps
 from zf_pyro.benchmark.sizes import SIZES
+from zf_pyro.benchmark.together import ROUNDS, TOGETHER, teams, update_times
 from zf_pyro.scopes import local_parameters
 
 EVALUATION, OF_FAMILIES, OF_PRECISIONS = "evaluation", "families", "precision"
-CHOICES = (*SIZES, EVALUATION, OF_FAMILIES, OF_PRECISIONS)
+OF_PROCESSES = "processes"
+CHOICES = (*SIZES, EVALUATION, OF_FAMILIES, OF_PRECISIONS, OF_PROCESSES)
 
 PROGRAMS = {
     "step_form": "step form",
@@ -61,6 +63,8 @@ def benchmark(names: list[str], repeats: int, device: torch.device, say: Say) ->
         figures[OF_FAMILIES] = families(repeats, device, say)
     if OF_PRECISIONS in names:
         figures[OF_PRECISIONS] = precisions(repeats, device, say)
+    if OF_PROCESSES in names:
+        figures[OF_PROCESSES] = processes(repeats, device, say)
     return figures
 
 
@@ -85,6 +89,19 @@ def precisions(repeats: int, device: torch.device, say: Say) -> dict[str, dict[s
         with local_parameters():
             figures[name] = alternating_medians(precision_steps(size, device), repeats, device)
         say(row(name, *(f"{seconds:.3f}" for seconds in figures[name].values())))
+    return figures
+
+
+def processes(repeats: int, device: torch.device, say: Say) -> dict[str, dict[str, float]]:
+    """Measure an update by one process and by two, which have the same sequences or as many each; returns seconds."""
+    say(f"\nAn update of the trainer: median of {ROUNDS} starts of {repeats} updates; in brackets sequences a second\n")
+    say(row("sizes", *(f"{team.processes} x {team.threads} threads, B = {team.sequences}" for team in teams())))
+    say(row(*["---"] * (len(teams()) + 1)))
+    figures = {}
+    for name in TOGETHER:
+        figures[name] = update_times(name, repeats, device)
+        each = ((figures[name][team.name], team.sequences) for team in teams())
+        say(row(name, *(f"{seconds:.3f} s ({sequences / seconds:.1f})" for seconds, sequences in each)))
     return figures
 
 
