@@ -123,6 +123,33 @@ def save_block(block, folder):
     return name
 
 
+MEAN_FIELD = """
+import pyro, pyro.distributions as dist, torch
+
+
+class MeanField(torch.nn.Module):
+    def __init__(self, model, config, observation):
+        super().__init__()
+        self.size, self.layer = config.latent_size, torch.nn.Linear(observation.size, 2 * config.latent_size)
+
+    def forward(self, batch, form="path"):
+        mean, scale = self.layer(batch.targets).transpose(0, 1).chunk(2, -1)
+        whole = dist.Normal(mean, scale.exp()).to_event(2)
+        with pyro.plate("sequences", batch.num_sequences, dim=-1):
+            pyro.sample("length", dist.Normal(torch.zeros(batch.num_sequences), 1.0), infer={"is_auxiliary": True})
+            return pyro.sample("z", whole)
+"""
+"""A guide of another kind: all steps at once, with a site that is no path, and none of this package's parts."""
+
+
+def test_a_guide_of_another_kind_trains_and_is_tested(here, run_py, zf):
+    (here / "own.py").write_text(MEAN_FIELD)
+    options = [*save_arrays(here, "reals"), *TINY, "--alpha", 0, "--beta", 0, "--guide", "own:MeanField"]
+    for number, more in enumerate([[], ["-v"]]):
+        accepted(run_py(*options, *more, "--output", here / str(number)))
+    accepted(zf("evaluate", here / "0", "--trust", "--device", "cpu"))
+
+
 @pytest.mark.parametrize(
     ("block", "file", "options"),
     [(PRIOR, "mine.py", ["--prior", "mine:Autoregressive"]), (GUIDE, "window.py", ["--guide", "window:guide"])],

@@ -3,7 +3,8 @@
 from operator import itemgetter
 
 import numpy as np
-import pytest
+import pyro
+import pyro.distributions as dist
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -68,9 +69,28 @@ def test_paths_follow_each_other():
     with streams([3, 2]) as own:
         like = torch.empty(2, 4)
         first, second = (torch.stack([own.next_normals(like) for _ in range(3)]) for _ in range(2))
-        with pytest.raises(ValueError, match="draws of 5 sequences, and there are 2 streams"):
-            own.normals(torch.empty(5, 4))
     assert not torch.equal(first, second)
+
+
+def test_what_is_not_of_the_sequences_steps_is_drawn_as_ever():
+    """A site beside the path, rows that are not the sequences; the path is as it is without them."""
+    normal = dist.Normal(torch.zeros(2, 4), torch.ones(2, 4)).to_event(1)
+
+    def program(*others):
+        with streams([3, 2]), pyro.plate("sequences", 2, dim=-1):
+            for name in others:
+                pyro.sample(name, normal)
+            return torch.stack([pyro.sample(f"z_{t}", normal) for t in range(1, 4)])
+
+    assert torch.equal(program("w", "v"), program())
+    torch.manual_seed(3)
+    expected = torch.randn(5, 4), torch.nn.functional.dropout(torch.ones(5, 3, 4), 0.5)
+    torch.manual_seed(3)
+    with streams([3, 2]) as own:
+        assert torch.equal(own.next_normals(torch.empty(5, 4)), expected[0])
+        assert torch.equal(dropout_factors(torch.empty(5, 3, 4), 0.5), expected[1])
+        assert own.next_normals(torch.empty(4)).shape == (4,)
+        assert resampling_uniforms(torch.ones(3, 5, dtype=torch.bool)) is None
 
 
 def test_outside_everything_is_drawn_as_ever():

@@ -12,7 +12,7 @@ from time import sleep
 import pytest
 
 from tests.toy_runs import SMALL, write_reviews
-from zf_pyro import ranks
+from zf_pyro import ranks, runs
 from zf_pyro.checkpoints import read_checkpoint
 from zf_pyro.runs import CONFIG, RESULTS
 
@@ -65,8 +65,9 @@ def test_two_processes_train_and_test_as_one_does(place, zf, run_py):
     one, two = folder / "one", folder / "two"
     status, error = run_py(*options, "--output", one)[::2]
     assert status == 0, error
-    status, log = done(torchrun(*options, "--output", two, "--no-report"), folder)
+    status, log = done(torchrun(*options, "--output", two), folder)
     assert status == 0, log
+    (two / runs.REPORT).unlink()
     assert log.count("Testing the parameters") == log.count(f"Written: {two}") == 1
     assert ", 2 processes" in log
     assert {path.name for path in two.iterdir()} == {path.name for path in one.iterdir()}
@@ -114,7 +115,7 @@ def test_sigterm_to_torchrun_saves_and_one_process_goes_on(place, run_py):
 def test_a_process_that_is_killed_is_started_again_and_changes_nothing(place):
     """torchrun ends the other, starts both again, and --auto-resume goes on from the checkpoint."""
     folder, options = place
-    options = [*options, "--max-steps", 40, "--no-report", "--auto-resume"]
+    options = [*options, "--max-steps", 40, "--auto-resume"]
     whole, killed = folder / "whole", folder / "killed"
     status, log = done(torchrun(*options, "--output", whole), folder)
     assert status == 0, log
@@ -128,6 +129,8 @@ def test_a_process_that_is_killed_is_started_again_and_changes_nothing(place):
     status, log = done(torchrun(*options, "--output", whole), folder)
     assert status == 0, log
     assert log.count(f"Finished already: {whole}") == 1
+    assert (whole / runs.REPORT).is_file()
+    assert (killed / runs.REPORT).is_file()
 
 
 @pytest.mark.slow
@@ -194,6 +197,7 @@ def test_auto_resume_begins_goes_on_and_leaves_what_is_finished(place, run_py, t
     status, _, error = run_py(*options)
     assert (status, error) == (2, "error: --auto-resume needs the run's folder: --output\n")
     options += ["--output", output]
+    assert run_py(*options, "--force")[0] == 2
     assert run_py(*options)[0] == 0
     before = (output / RESULTS).read_bytes()
     status, told, _ = run_py(*options)

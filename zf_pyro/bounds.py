@@ -28,6 +28,7 @@ from zf_pyro.model import StochasticRNN
 from zf_pyro.paths import Form
 from zf_pyro.processes import gathered
 from zf_pyro.scopes import evaluating, seeded
+from zf_pyro.streams import process_seed
 from zf_pyro.tiles import SEQUENCES, Tile, tiles
 from zf_pyro.weights import MAX_ROWS, Program, require_particles, sequence_weights
 
@@ -206,7 +207,7 @@ def filter_bounds(
     require_guide(model, guide)
     device = next(model.parameters()).device
     places, found = [], []
-    with seeded(device, seed), evaluating(model, guide):
+    with seeded(device, process_seed(seed)), evaluating(model, guide):
         for tile in tiles(batches, particle_tile(num_particles)):
             filtered = filter_tile(guide, tile._replace(batch=tile.batch.to(device)), num_particles, seed)
             places += tile.places

@@ -25,9 +25,9 @@ from zf_pyro.guides import Guide
 from zf_pyro.model import StochasticRNN
 from zf_pyro.noise import NORMALS
 from zf_pyro.paths import PathDistribution
-from zf_pyro.processes import gathered, is_divided, summed, world_size
+from zf_pyro.processes import gathered, is_divided, summed, that_of_first, world_size
 from zf_pyro.scopes import evaluating, seeded
-from zf_pyro.streams import Streams, stream_seed
+from zf_pyro.streams import Streams, process_seed, stream_seed
 from zf_pyro.terms import AUXILIARY, BACKWARD, skip_terms
 from zf_pyro.tiles import singles
 
@@ -116,7 +116,7 @@ class StepSums(NamedTuple):
     def of_all(self, total: int) -> StepSums:
         """Those of N sequences, of which every process has its share."""
         if not is_divided(total):
-            return self
+            return StepSums(*map(that_of_first, self))
         steps = gathered(torch.tensor([len(self.counts)]), world_size()).max()
         return StepSums(*map(summed, self.until(int(steps))))
 
@@ -135,7 +135,7 @@ def step_sums(
         return None
     device = next(model.parameters()).device
     total = None
-    with seeded(device, seed), evaluating(model, guide), skip_terms(AUXILIARY, BACKWARD):
+    with seeded(device, process_seed(seed)), evaluating(model, guide), skip_terms(AUXILIARY, BACKWARD):
         for each in batches:
             batch = each.to(device)
             seeds = [stream_seed(seed, single.key) for single in singles([each])]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from zf_pyro.config import Config
-from zf_pyro.console import detail
+from zf_pyro.console import Verbosity, detail, is_heard
 from zf_pyro.fields import differences, spelled
 from zf_pyro.guides import Guide
 from zf_pyro.kernels.choice import obstacle
+from zf_pyro.latents import is_known
 from zf_pyro.model import StochasticRNN
 from zf_pyro.presets import preset
 
@@ -18,8 +19,9 @@ TOLD = ("source", "device", "seed")
 
 def tell_overview(model: StochasticRNN, guide: Guide, config: Config) -> None:
     """Say the lines where details are wanted."""
-    for line in overview(model, guide, config):
-        detail(line)
+    if is_heard(Verbosity.VERBOSE):
+        for line in overview(model, guide, config):
+            detail(line)
 
 
 def overview(model: StochasticRNN, guide: Guide, config: Config) -> Iterator[str]:
@@ -36,6 +38,8 @@ def overview(model: StochasticRNN, guide: Guide, config: Config) -> Iterator[str
 
 def why_generic(model: StochasticRNN, guide: Guide, config: Config) -> str:
     """Why an update runs the generic loop; empty where it runs a kernel."""
+    if not is_known(model, guide):
+        return "the programs are of one's own"
     if config.training.form == "step":
         return "the step form has a site for every step"
     if config.device != "cpu":

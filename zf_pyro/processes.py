@@ -8,6 +8,7 @@ Alone, every function here gives back what it was given.
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
@@ -23,6 +24,7 @@ from torch.nn.parallel import DistributedDataParallel
 from zf_pyro import ranks
 from zf_pyro.console import Verbosity, speaking
 from zf_pyro.errors import InputError, MachineError, check, first_line
+from zf_pyro.signals import handled
 
 TIMEOUT = timedelta(hours=1)
 """How long processes wait for each other: the first on a machine may have data to fetch and to read."""
@@ -61,18 +63,22 @@ def connected(device: str, store: dist.Store | None = None) -> Iterator[None]:
         yield
         return
     backend = "gloo" if device == "cpu" else "cpu:gloo,cuda:nccl"
+    number, size = ranks.rank(), ranks.world_size()
     try:
-        place = store or meeting_place()
-        dist.init_process_group(backend, store=place, timeout=TIMEOUT, rank=ranks.rank(), world_size=ranks.world_size())
-    except (KeyError, ValueError, RuntimeError) as error:
+        with handled(signal.SIG_DFL, signal.SIGINT, signal.SIGTERM):  # of which Python does not hear while it waits
+            place = store or meeting_place()
+            dist.init_process_group(backend, store=place, timeout=TIMEOUT, rank=number, world_size=size)
+    except (KeyError, ValueError) as error:
         raise InputError(f"the processes cannot be connected ({first_line(error)}); start them by torchrun") from error
+    except RuntimeError as error:
+        raise MachineError(f"the processes cannot be connected: {first_line(error)}") from error
     try:
         with nullcontext() if ranks.is_first() else speaking(Verbosity.SILENT):
             yield
     except RuntimeError as error:
         if not lost_another(error):
             raise
-        raise MachineError(f"another process of this run has ended ({first_line(error)})") from error
+        raise MachineError("another process of this run has ended, or cannot be reached any more") from error
     dist.destroy_process_group()
 
 
@@ -149,12 +155,21 @@ def gathered(values: Tensor, total: int) -> Tensor:
         total: N.
     """
     if not is_divided(total):
-        return values
+        return that_of_first(values)
     size = world_size()
     padded = pad(values, (0, -(-total // size) - values.shape[-1])).contiguous()
     parts = [torch.empty_like(padded) for _ in range(size)]
     dist.all_gather(parts, padded)
     return torch.stack(parts, -1).flatten(-2)[..., :total]
+
+
+def that_of_first(values: Tensor) -> Tensor:
+    """The first process's numbers, of the same shape."""
+    if world_size() == 1:
+        return values
+    told = values.clone()
+    dist.broadcast(told, 0)
+    return told
 
 
 def summed(values: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from typing import Any, get_args
 import click
 from click.core import ParameterSource
 
-from zf_pyro import runs
+from zf_pyro import ranks, runs
 from zf_pyro.config import Config
 from zf_pyro.console import say
 from zf_pyro.data.corpus import Corpus
@@ -91,24 +91,27 @@ def train(**options: Any) -> None:
         folder = options["resumed"]
         with connected(choose_device(runs.read_run(folder).device)):
             carry_out(folder, lambda: resume(folder, say, trust=options["trust"]))
-            report(folder, None, options)
+        report(folder, None, options)
         return
     config, chosen = configure(**{name: options[name] for name in ("dataset", "preset_name", "config_file", "device")})
     typed = requested(options)
     config = override(config, typed)
     require_own(config, options["config_file"], typed, trust=options["trust"])
     require_log(config)
-    check(options["output"] is not None or not options["auto_resume"], "--auto-resume needs the run's folder: --output")
+    if options["auto_resume"]:
+        check(options["output"] is not None, "--auto-resume needs the run's folder: --output")
+        check(not options["force"], "--auto-resume goes on with a run, and --force overwrites it; leave one out")
     config = replace(config, device=choose_device(config.device))
     with connected(config.device):
         say(
             f"{headline(config)} on {config.dataset}: preset {config.preset} ({chosen}), device {config.device}, "
             f"seed {config.seed}{among()}"
         )
-        begin(config, options)
+        folder, corpus = begin(config, options)
+    report(folder, corpus, options)
 
 
-def begin(config: Config, options: dict[str, Any]) -> None:
+def begin(config: Config, options: dict[str, Any]) -> tuple[Path, Corpus]:
     """Train by a configuration, in a new folder, or with --auto-resume in one where that run is."""
     output, again = options["output"], options["auto_resume"]
     if output is not None and is_first() and not again:
@@ -123,11 +126,11 @@ def begin(config: Config, options: dict[str, Any]) -> None:
     state = from_first(state.encode()).decode()
     if state == "finished":
         say(f"Finished already: {output}")
-        return
-    if state == "saved":
-        carry_out(output, lambda: resume(output, say, corpus, trust=options["trust"]))
-        report(output, corpus, options)
-        return
+        options["no_report"] |= (output / runs.REPORT).is_file()
+        return output, corpus
+    if state == "saved":  # by the settings that were typed, so that the code that they name may be imported
+        carry_out(output, lambda: resume(output, say, corpus, trust=True))
+        return output, corpus
     trainer = prepare(config, corpus)
     made = b""
     if is_first():
@@ -137,12 +140,12 @@ def begin(config: Config, options: dict[str, Any]) -> None:
     folder = Path(os.fsdecode(from_first(made)))
     say(f"Run: {folder}")
     carry_out(folder, lambda: start(config, corpus, trainer, folder, say))
-    report(folder, corpus, options)
+    return folder, corpus
 
 
 def report(folder: Path, corpus: Corpus | None, options: dict[str, Any]) -> None:
-    """Write the page of a run, unless that was declined."""
-    if is_first() and not options["no_report"]:
+    """Write the page of a run, unless that was declined: by the first process, no longer connected to others."""
+    if ranks.is_first() and not options["no_report"]:
         report_run(folder, corpus, say)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from zf_pyro import ranks
 from zf_pyro.errors import Terminated
 
-Handler = Callable[[int, FrameType | None], Any]
+Handler = Callable[[int, FrameType | None], Any] | signal.Handlers
 
 
 def obey(number: int, frame: FrameType | None) -> None:

@@ -7,6 +7,7 @@ however many processes a batch is divided among, and in both forms of the progra
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar, Token
 from hashlib import blake2b
@@ -17,6 +18,10 @@ from torch import Tensor
 from torch.nn.functional import dropout
 
 from zf_pyro.noise import Beforehand, Standard, given_noise
+from zf_pyro.processes import rank, world_size
+
+STEP = re.compile(r"z_\d+")
+"""The sites of a path in the step form."""
 
 _current: ContextVar[Streams | None] = ContextVar("streams", default=None)
 
@@ -31,12 +36,18 @@ def generator(device: torch.device, seed: int) -> torch.Generator:
     return torch.Generator(device).manual_seed(seed)
 
 
-class Streams(given_noise):
-    """Inside, latent variables, dropout and resampling are drawn from one stream a sequence.
+def process_seed(seed: int) -> int:
+    """The seed of what a process draws otherwise than from streams: the seed itself where it is alone."""
+    return seed if world_size() == 1 else stream_seed(seed, "process", rank())
 
-    Draws that are not made from normal numbers (of mixtures, of parts of a user's own) come from PyTorch's own
-    generator as ever. It stands outside of all plates. On a CPU two streams are the same by a chance of 2^-32, since
-    its generator takes 32 bits of a seed.
+
+class Streams(given_noise):
+    """Inside, latent paths, dropout and resampling are drawn from one stream a sequence.
+
+    These are the sites z_1 .. z_T of the step form and the paths of the path form. Other sites, draws that are not made
+    from normal numbers, and rows that are not the B sequences (all of these may be of parts of a user's own) come from
+    PyTorch's own generator as ever. It stands outside of all plates. On a CPU two streams are the same by a chance of
+    2^-32, since its generator takes 32 bits of a seed.
 
     Args:
         seeds: of the streams of B sequences.
@@ -60,12 +71,18 @@ class Streams(given_noise):
         _current.reset(self.tokens.pop())
         super().__exit__(*error)
 
-    def next_normals(self, like: Tensor) -> Tensor:
-        """Standard normal numbers of the next step, (..., B, Z); after the last step comes the first of another path.
+    def _pyro_sample(self, msg: Any) -> None:
+        if STEP.fullmatch(msg["name"]):
+            super()._pyro_sample(msg)
 
-        Raises:
-            ValueError: `like` is not of these B sequences.
-        """
+    def serves(self, count: int) -> bool:
+        """Whether so many rows are the B sequences."""
+        return count == len(self.generators)
+
+    def next_normals(self, like: Tensor) -> Tensor:
+        """Standard normal numbers of the next step, (..., B, Z); after the last comes the first of another path."""
+        if like.dim() < 2 or not self.serves(like.shape[-2]):
+            return torch.randn_like(like)
         numbers = next(self.block, None)
         if numbers is None:
             self.block = iter(self.normals(like).unbind())
@@ -74,8 +91,6 @@ class Streams(given_noise):
 
     def normals(self, like: Tensor) -> Tensor:
         """Standard normal numbers of all steps, (T, ..., B, Z), of which `like` has those of one; zero at padding."""
-        if like.shape[-2] != len(self.generators):
-            raise ValueError(f"draws of {like.shape[-2]} sequences, and there are {len(self.generators)} streams")
         numbers = like.new_zeros(self.steps, *like.shape)
         one = *like.shape[:-2], like.shape[-1]
         for b, (length, generator) in enumerate(zip(self.lengths, self.generators, strict=True)):
@@ -105,12 +120,14 @@ def resampling_uniforms(mask: Tensor) -> Tensor | None:
         mask: (T, B), True at real steps.
     """
     streams = _current.get()
-    return None if streams is None else streams.uniforms(torch.empty_like(mask.T, dtype=torch.float64)).T
+    if streams is None or not streams.serves(mask.shape[1]):
+        return None
+    return streams.uniforms(torch.empty_like(mask.T, dtype=torch.float64)).T
 
 
 def dropout_factors(like: Tensor, rate: float) -> Tensor:
     """0 with probability `rate`, else 1 / (1 - rate), (B, T, E) as `like`; from the streams, where there are."""
     streams = _current.get()
-    if streams is None:
+    if streams is None or not streams.serves(len(like)):
         return dropout(torch.ones_like(like), rate)
     return (streams.uniforms(like) >= rate).to(like.dtype) / (1 - rate)

@@ -27,6 +27,7 @@ from zf_pyro.paths import Form, PathDistribution
 from zf_pyro.processes import gathered
 from zf_pyro.scopes import evaluating, seeded
 from zf_pyro.stepwise import Stepwise
+from zf_pyro.streams import process_seed
 from zf_pyro.terms import AUXILIARY, BACKWARD, skip_terms
 from zf_pyro.tiles import Tile, keyed_chunks, tiles
 
@@ -172,7 +173,7 @@ def sequence_weights(
     """
     require_particles(num_particles)
     device = next(model.parameters()).device
-    with seeded(device, seed):
+    with seeded(device, process_seed(seed)):
         if isinstance(guide, Guide):
             return tiled_weights(model, guide, batches, num_particles, seed, form)
         found = []
