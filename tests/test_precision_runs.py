@@ -117,7 +117,7 @@ def test_products_are_exact_unless_asked_otherwise(precisions, run_py, reviews, 
 
 
 def test_the_precision_before_is_restored_after_an_error(monkeypatch):
-    def fail(trainer, places, batch):
+    def fail(trainer, batch):
         raise ZeroDivisionError
 
     monkeypatch.setattr(Trainer, "loss_of", fail)

@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from tests.test_faults import goes_on, options
-from zf_pyro import experiment, run_commands, training
+from zf_pyro import experiment, run_commands, training, validation
 from zf_pyro.checkpoints import read_checkpoint
 from zf_pyro.signals import deferred_signals
 from zf_pyro.training import Trainer
@@ -66,7 +66,7 @@ def test_a_second_signal_leaves_at_once(run_py, options, goes_on, tmp_path, numb
 @both
 @pytest.mark.parametrize("count", [0, 2])
 def test_a_validation_is_left_and_made_up_for(run_py, options, goes_on, tmp_path, number, count):
-    real = training.ordered_batches
+    real = validation.ordered_batches
 
     def ordered_batches(split, *arguments):
         for place, batch in enumerate(real(split, *arguments)):
@@ -78,7 +78,7 @@ def test_a_validation_is_left_and_made_up_for(run_py, options, goes_on, tmp_path
     options = [*options, "--set", "validation_sequences=0", "--set", "batch_size=4"]
     whole = tmp_path / "whole"
     assert run_py(*options, "--output", whole)[0] == 0
-    status, _, saved = stopped(run_py, options, folder, training, "ordered_batches", ordered_batches)
+    status, _, saved = stopped(run_py, options, folder, validation, "ordered_batches", ordered_batches)
     assert status == 128 + number
     assert (saved["step"], saved["validated"]) == (4, 0)
     assert run_py("--resume", folder)[0] == 0
