@@ -259,7 +259,7 @@ def fitting_parts():
             yield ModelConfig(**SIZES, family=family, guide=guide, transition=transition)
 
 
-@pytest.mark.parametrize("config", fitting_parts(), ids=lambda each: f"{each.family}-{each.guide}-{each.transition}")
+@pytest.mark.parametrize("config", list(fitting_parts()), ids=lambda each: f"{each.family}-{each.guide}-{each.transition}")
 def test_the_obstacle_that_is_told_is_what_runs(config, draws):
     model, guide = build(config, Observation("categorical", VOCABULARY))
     ZForcingELBO(0.0)(model, guide)(tiny_batch(), form="path")
