@@ -259,7 +259,10 @@ def fitting_parts():
             yield ModelConfig(**SIZES, family=family, guide=guide, transition=transition)
 
 
-@pytest.mark.parametrize("config", list(fitting_parts()), ids=lambda each: f"{each.family}-{each.guide}-{each.transition}")
+FITTING = {f"{each.family}-{each.guide}-{each.transition}": each for each in fitting_parts()}
+
+
+@pytest.mark.parametrize("config", FITTING.values(), ids=FITTING)
 def test_the_obstacle_that_is_told_is_what_runs(config, draws):
     model, guide = build(config, Observation("categorical", VOCABULARY))
     ZForcingELBO(0.0)(model, guide)(tiny_batch(), form="path")
