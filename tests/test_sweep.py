@@ -18,6 +18,7 @@ from tests.toy_runs import call, not_drawn
 from zf_pyro import experiment, opening, sweep
 from zf_pyro.cli import cli
 from zf_pyro.errors import TrainingError
+from zf_pyro.presets import read_config
 from zf_pyro.sweep import read_sweep
 from zf_pyro.training import Trainer
 
@@ -398,3 +399,38 @@ def test_a_sweep_is_tested_by_another_protocol_where_one_is_asked_for(place, zf,
     assert printed.count("Testing") == 4
     assert "5 of 18 test sequences" in printed
     assert "K = 2 particles" in printed
+
+
+def test_data_and_fields_may_be_given_beside_the_file(place, zf):
+    (place / "elsewhere").mkdir()
+    (place / "bits.npz").rename(place / "elsewhere" / "bits.npz")
+    path = write(place)
+    options = ["--data", "elsewhere/bits.npz", "--set", "seed=5", "--set", "max_steps=2", "--output", "trial"]
+    status, printed, error = zf("compare", "--sweep", path, *options)
+    assert status == 0, error
+    for name in ("zforcing-5", "rnn-5"):
+        config = read_config(place / "trial" / name / "config.toml")
+        assert (config.seed, config.training.max_steps) == (5, 2)
+        assert config.source == str(place / "elsewhere" / "bits.npz")
+    assert "zforcing" in printed
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--set", "hidden_size"], "--set takes FIELD=VALUE, not 'hidden_size'"),
+        (["--set", "hiden_size=3"], "no field 'hiden_size'"),
+        (["--set", "family=rnn"], "once more"),
+        (["--data", "nowhere.npz"], "nowhere.npz"),
+    ],
+)
+def test_wrong_data_and_fields_are_told(place, zf, options, told):
+    status, _, error = zf("compare", "--sweep", write(place), *options)
+    assert status == 2
+    assert told in error
+    assert not (place / "runs").exists()
+
+
+def test_they_are_for_sweeps_alone(zf, uninterrupted):
+    status, _, error = zf("compare", uninterrupted / "rnn-0", "--set", "seed=3")
+    assert (status, error) == (2, "error: --data and --set are for the runs of a --sweep\n")

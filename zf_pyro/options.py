@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,14 @@ VERBOSITY = with_options(
 )
 """How much a command says."""
 
+SETTINGS = click.option(
+    "--set",
+    "fields",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="Any field of zf_pyro/config.py, or of the data set's settings; may be repeated.",
+)
+
 data_options = with_options(
     [
         click.option("--data", type=FOLDER, help="Where it is [default for imdb: the cache, or the samples package]."),
@@ -82,13 +90,7 @@ data_options = with_options(
             type=click.Choice(["utterance", "srnn"]),
             help="timit: rows inside utterances, or of the stream that SRNN's authors published [default: utterance].",
         ),
-        click.option(
-            "--set",
-            "fields",
-            multiple=True,
-            metavar="FIELD=VALUE",
-            help="Any field of zf_pyro/config.py, or of the data set's settings; may be repeated.",
-        ),
+        SETTINGS,
     ]
 )
 """The options that say where data is and how it is read."""
@@ -173,7 +175,17 @@ def requested(options: dict[str, Any]) -> dict[str, Any]:
         values["source"] = text_of(str(options["data"].absolute()), "--data")
     elif options["download"]:
         values["source"] = ""
-    for text in options["fields"]:
+    return values | assigned(options["fields"])
+
+
+def assigned(texts: Iterable[str]) -> dict[str, str]:
+    """What --set says, by field.
+
+    Raises:
+        InputError: one of the texts is no FIELD=VALUE.
+    """
+    values = {}
+    for text in texts:
         name, separator, value = text.partition("=")
         if not separator:
             raise InputError(f"--set takes FIELD=VALUE, not {text!r}")

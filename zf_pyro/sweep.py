@@ -57,26 +57,33 @@ class Member:
         return f"{self.name}, seed {self.config.seed}"
 
 
-def read_sweep(path: Path, output: Path) -> list[Member]:
+def read_sweep(
+    path: Path, output: Path, data: Path | None = None, settings: Mapping[str, Any] | None = None
+) -> list[Member]:
     """The runs that a file asks for, in its order.
 
     Args:
         path: the TOML file.
         output: the folder that holds, or will hold, a folder NAME-SEED for each run.
+        data: where the data is, if not where the file says.
+        settings: fields by name, in place of what the file says for any run.
 
     Raises:
         InputError: the file cannot be read; it has a field that is none, or a value of a wrong type or out of its
             range; or two runs have one name and seed.
     """
     table = read_table(path)
-    shared = {name: value for name, value in table.items() if name != "run"}
+    changed = dict(settings or {})
+    shared = {name: value for name, value in table.items() if name != "run"} | changed
     own = table.get("run", [{}])
     try:
         check(isinstance(own, list) and all(isinstance(each, dict) for each in own), "a run is written [[run]]")
         check(bool(own), "there is no run")
         check(isinstance(shared.get("dataset"), str), 'name the data set: dataset = "jsb"')
-        source = place(path, shared.pop("data", ""))
-        members = [member for each in own for member in expand(shared, each, source, output)]
+        named = place(path, shared.pop("data", ""))
+        source = named if data is None else str(data.absolute())
+        kept = ({name: value for name, value in each.items() if name not in changed} for each in own)
+        members = [member for each in kept for member in expand(shared, each, source, output)]
         check_distinct(members)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,14 +20,16 @@ from zf_pyro.errors import Interrupted, TrainingError, check, signal_of
 from zf_pyro.events import require_log
 from zf_pyro.files import explained, require_writable
 from zf_pyro.imported import require_trust
-from zf_pyro.options import FOLDER, TRUST, VERBOSITY, count_or_all
+from zf_pyro.options import FOLDER, SETTINGS, TRUST, VERBOSITY, assigned, count_or_all
 from zf_pyro.scopes import prepare_torch
-from zf_pyro.sweep import check_all, open_all, read_sweep
+from zf_pyro.sweep import Member, check_all, open_all, read_sweep
 
 
 @click.command()
 @click.argument("runs", nargs=-1, type=FOLDER)
 @click.option("--sweep", type=FOLDER, metavar="FILE.toml", help="Make the runs of this file first, or go on with them.")
+@click.option("--data", type=FOLDER, help="With --sweep: where the data is, if not where the file says.")
+@SETTINGS
 @click.option("--output", type=FOLDER, help="The folder to write [default: runs/FILE, or runs/comparison-NUMBER].")
 @click.option("--force", is_flag=True, help="Overwrite the comparison of other RUNs in --output.")
 @click.option("--num-particles", type=click.IntRange(min=1), help="K of the bound [default: as the first run did].")
@@ -37,6 +40,8 @@ from zf_pyro.sweep import check_all, open_all, read_sweep
 def compare(
     runs: tuple[Path, ...],
     sweep: Path | None,
+    data: Path | None,
+    fields: tuple[str, ...],
     output: Path | None,
     force: bool,
     num_particles: int | None,
@@ -50,14 +55,16 @@ def compare(
     """
     prepare_torch()
     check(bool(runs) != (sweep is not None), "name finished runs, or by --sweep a file that says which to make")
+    check(sweep is not None or not (data or fields), "--data and --set are for the runs of a --sweep")
     options = (num_particles, count_or_all(eval_sequences), choose_device(device))
     if sweep is None:
         folder, rows = of_runs(runs, output, options, force=force, trust=trust)
         failures = 0
     else:
         folder = output or sweep_folder(sweep)
-        with goes_on(sweep, output, trust=trust):
-            rows, failures = of_sweep(sweep, folder, options, trust=trust)
+        with goes_on():
+            members = read_sweep(sweep, folder, data, assigned(fields))
+            rows, failures = of_sweep(sweep, members, folder, options, trust=trust)
     for line in told(rows):
         say(line)
     write_report(rows, folder)
@@ -79,9 +86,10 @@ def of_runs(
     return made or report_folder(None, force=force), rows
 
 
-def of_sweep(path: Path, folder: Path, options: Options, *, trust: bool) -> tuple[list[Row], int]:
+def of_sweep(
+    path: Path, members: list[Member], folder: Path, options: Options, *, trust: bool
+) -> tuple[list[Row], int]:
     """The rows of a sweep, its runs made or gone on with, and how many of them failed."""
-    members = read_sweep(path, folder)
     for member in members:
         require_trust(member.config.model.own_parts, path, trust=trust)
         require_log(member.config)
@@ -97,13 +105,10 @@ def of_sweep(path: Path, folder: Path, options: Options, *, trust: bool) -> tupl
 
 
 @contextmanager
-def goes_on(sweep: Path, output: Path | None, *, trust: bool) -> Iterator[None]:
+def goes_on() -> Iterator[None]:
     """An interruption inside says how to go on."""
     try:
         yield
     except (Interrupted, KeyboardInterrupt) as stop:
-        command = f"zf-pyro compare --sweep {shlex.quote(str(sweep))}"
-        command += f" --output {shlex.quote(str(output))}" if output else ""
-        command += " --trust" if trust else ""
-        message = f"interrupted; what is done is saved; go on with the same command: {command}"
+        message = f"interrupted; what is done is saved; go on with the same command: zf-pyro {shlex.join(sys.argv[1:])}"
         raise Interrupted(message, signal_of(stop)) from stop
