@@ -419,7 +419,7 @@ def test_data_and_fields_may_be_given_beside_the_file(place, zf):
     ("options", "told"),
     [
         (["--set", "hidden_size"], "--set takes FIELD=VALUE, not 'hidden_size'"),
-        (["--set", "hiden_size=3"], "no field 'hiden_size'"),
+        (["--set", "hiden_size=3"], "no arrays field 'hiden_size'"),
         (["--set", "family=rnn"], "once more"),
         (["--data", "nowhere.npz"], "nowhere.npz"),
     ],
