@@ -219,7 +219,7 @@ def test_no_terminal_needed_and_ctrl_c_saves(reviews, tmp_path):
     folder = tmp_path / "run"
     command = [sys.executable, str(ROOT / "run.py")]
     options = ["--dataset", "imdb", "--data", str(reviews), "--max-steps", "4000"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(
         [*command, *options, "--output", str(folder), *SMALL, "--epochs", "4000"],
         env=environment,

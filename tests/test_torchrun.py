@@ -32,7 +32,7 @@ def torchrun(*arguments, restarts=0, program=(ROOT / "run.py",), processes=TOGET
 
 def started(command, folder, log="log.txt", **environment):
     """The command under way, its output in a file."""
-    own = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment}
+    own = {"PYTHONPATH": str(ROOT), **environment}
     with (folder / log).open("w") as output:
         return subprocess.Popen(command, cwd=folder, env={**os.environ, **own}, stdout=output, stderr=output)
 
