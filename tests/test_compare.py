@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tests.tiny import tiny_batch, tiny_pair
 from tests.toy_runs import TINY, call, not_drawn
+from tests.updates import after_update
 from zf_pyro import InputError, estimate_bound, load, runs
 from zf_pyro.bounds import sequence_bounds, standard_error
 from zf_pyro.checkpoints import read_checkpoint
@@ -31,7 +32,6 @@ from zf_pyro.run_commands import train
 from zf_pyro.scores import Scores, read_scores, write_scores
 from zf_pyro.tables import aligned, markdown
 from zf_pyro.timing import read_timing, write_timing
-from zf_pyro.training import Trainer
 
 OPTIONS = ["--dataset", "arrays", *TINY, "--eval-sequences", "10", "--set", "test_fraction=0.3"]
 
@@ -387,16 +387,13 @@ def test_other_subsets_are_refused(made, zf, tmp_path, monkeypatch):
 
 
 def test_times_of_updates_before_an_interruption_count(shelf, run_py, tmp_path, monkeypatch):
-    def stop_after_three(trainer, places, batch, real=Trainer.update):
-        record = real(trainer, places, batch)
-        if record["step"] == 3:
-            raise KeyboardInterrupt
-        return record
+    def stop():
+        raise KeyboardInterrupt
 
     folder = tmp_path / "stopped"
     options = [*OPTIONS, "--data", shelf / "bits.npz", "--max-steps", 4, "--set", "validate_every=2"]
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "update", stop_after_three)
+        after_update(patch, 3, stop)
         assert run_py(*options, "--output", folder)[0] == 130
     assert len(read_checkpoint(folder)["durations"]) == 2
     assert run_py("--resume", folder)[0] == 0
