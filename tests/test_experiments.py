@@ -1,0 +1,41 @@
+"""Every sweep of experiments/ runs: two updates a row, on small data of its kind."""
+
+import csv
+import tomllib
+
+import pytest
+
+from tests.blocks import ROOT
+from tests.reader import furnish
+
+SWEEPS = sorted((ROOT / "experiments").glob("*.toml"))
+DATA = {
+    "blizzard": "blizzard",
+    "digits": None,
+    "imdb": "aclImdb",
+    "jsb": "jsb_raw_batchsize16_seqlen100.npz",
+    "nottingham": "jsb_raw_batchsize16_seqlen100.npz",
+    "timit": "TIMIT",
+}
+SHORT = {"seed": 0, "max_steps": 2, "validate_every": 0, "eval_sequences": 2, "num_particles": 2, "num_samples": 1}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    made = tmp_path_factory.mktemp("experiments")
+    furnish(made)
+    return made
+
+
+@pytest.mark.parametrize("sweep", SWEEPS, ids=lambda path: path.stem)
+def test_a_sweep_runs_from_its_file(sweep, folder, tmp_path, zf):
+    table = tomllib.loads(sweep.read_text())
+    named = DATA[table["dataset"]]
+    data = ["--data", folder / named] if named else []
+    short = [word for name, value in SHORT.items() for word in ("--set", f"{name}={value}")]
+    status, _, error = zf("compare", "--sweep", sweep, *data, *short, "--output", tmp_path / "made", "--device", "cpu")
+    assert status == 0, error
+    with (tmp_path / "made" / "comparison.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["name"] for row in rows] == [run["name"] for run in table["run"]]
+    assert all(float(row["iw_bound"]) < 0 or table["dataset"] in ("blizzard", "timit") for row in rows)
