@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 
@@ -8,7 +10,9 @@ from tests.toy_runs import finished, no_ink, reviews, run_py, shelved, zf
 
 __all__ = ["browser", "finished", "no_ink", "reviews", "run_py", "shelved", "zf"]
 
-# The tests' tensors are small, and a second thread costs more than it saves, above all where another process runs.
+# The tests' tensors are small, and a second thread costs more than it saves, above all where another process runs:
+# then a training of two threads takes many times as long. The variable is for the processes that tests start.
+os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
 
 

@@ -7,7 +7,6 @@ import torch
 
 from zf_pyro.benchmark import alone, contenders, evaluation, families, measure, precision, report, sizes, together
 from zf_pyro.benchmark.sizes import SIZES, Size
-from zf_pyro.commands import MEASURED
 from zf_pyro.noise import noise
 from zf_pyro.parts import FAMILIES
 from zf_pyro.scopes import local_parameters
@@ -167,10 +166,6 @@ def test_the_command_prints_ratios_and_json(zf):
 def test_an_update_is_measured_by_two_processes():
     task = {"size": "text", "sequences": 3, "updates": 1, "device": "cpu", "threads": 1}
     assert measure.carried_out("zf_pyro.benchmark.together", task, 2) > 0
-
-
-def test_what_can_be_measured_is_what_the_command_names():
-    assert MEASURED == report.CHOICES
 
 
 @pytest.mark.usefixtures("_small")

@@ -15,7 +15,7 @@ import torch
 
 import zf_pyro
 from tests.toy_runs import SMALL, TEXT_FILES
-from zf_pyro import experiment
+from tests.updates import after_update, ctrl_c
 from zf_pyro.checkpoints import read_checkpoint
 from zf_pyro.fields import override
 from zf_pyro.metrics import read_metrics
@@ -159,26 +159,11 @@ def test_evaluation_on_other_text_is_refused(zf, reviews, finished):
     assert "not the data that" in error
 
 
-class InterruptAt:
-    """Sends this process Ctrl-C when a step is done."""
-
-    def __init__(self, monkeypatch, step):
-        real = experiment.Trainer.update
-
-        def update(trainer, places, batch):
-            record = real(trainer, places, batch)
-            if record["step"] == step:
-                os.kill(os.getpid(), signal.SIGINT)
-            return record
-
-        monkeypatch.setattr(experiment.Trainer, "update", update)
-
-
 @pytest.mark.parametrize("step", [2, 4, 7])
 def test_interrupt_and_resume_equals_no_interrupt(run_py, reviews, tmp_path, finished, step):
     folder = tmp_path / "stopped"
     with pytest.MonkeyPatch.context() as patch:
-        InterruptAt(patch, step)
+        after_update(patch, step, ctrl_c)
         arguments = ["--dataset", "imdb", "--data", reviews, "--max-steps", 8, "--output", folder, *SMALL]
         status, _, error = run_py(*arguments)
     assert status == 130
@@ -219,7 +204,7 @@ def test_no_terminal_needed_and_ctrl_c_saves(reviews, tmp_path):
     folder = tmp_path / "run"
     command = [sys.executable, str(ROOT / "run.py")]
     options = ["--dataset", "imdb", "--data", str(reviews), "--max-steps", "4000"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(
         [*command, *options, "--output", str(folder), *SMALL, "--epochs", "4000"],
         env=environment,

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tests.tiny import tiny_batch, tiny_pair
 from tests.toy_runs import TINY, call, not_drawn
+from tests.updates import after_update
 from zf_pyro import InputError, estimate_bound, load, runs
 from zf_pyro.bounds import sequence_bounds, standard_error
 from zf_pyro.checkpoints import read_checkpoint
@@ -31,7 +32,6 @@ from zf_pyro.run_commands import train
 from zf_pyro.scores import Scores, read_scores, write_scores
 from zf_pyro.tables import aligned, markdown
 from zf_pyro.timing import read_timing, write_timing
-from zf_pyro.training import Trainer
 
 OPTIONS = ["--dataset", "arrays", *TINY, "--eval-sequences", "10", "--set", "test_fraction=0.3"]
 
@@ -57,12 +57,13 @@ def made(shelf, tmp_path):
     return tuple(shutil.copytree(shelf / name, tmp_path / name) for name in ("plain", "again", "rnn"))
 
 
-def outcome(seed=0, bounds=(-3.0, -5.0), elbo=None, lengths=None, config=None, **test):
+def outcome(seed=0, bounds=(-3.0, -5.0), elbo=None, lengths=None, config=None, fivo=None, **test):
     """A test as if read from a folder."""
     bounds = np.array(bounds)
     n = len(bounds)
     lengths = np.full(n, 2) if lengths is None else np.array(lengths)
-    scores = Scores(np.arange(n), lengths, bounds if elbo is None else np.array(elbo), bounds, n)
+    details = {} if fivo is None else {"fivo_bound": np.array(fivo)}
+    scores = Scores(np.arange(n), lengths, bounds if elbo is None else np.array(elbo), bounds, n, details)
     config = replace(config or preset("imdb", "quick"), seed=seed)
     figures = {"num_particles": 5, "num_sequences": n, "num_steps": int(lengths.sum()), "kl": 0.5, "active_units": 1}
     found = {"sequence": "sentence", "step": "token", "measure": "probability", "test": {**figures, **test}}
@@ -107,10 +108,23 @@ def test_other_figures_of_a_row():
     (figures,) = all_figures([row])
     assert figures["iw_bound_per_step"] == -10.0 / 4
     assert (figures["kl"], figures["active_units"], figures["num_parameters"]) == (1.5, 1.0, 1234)
+    assert figures["kl_per_step"] == 1.5 * 2 / 4
     assert figures["seconds_per_step"] == 1.0
     assert figures["perplexity"] is None
     text = Row("a", [outcome(0, (-4.0, -8.0), lengths=(1, 3), perplexity=math.exp(3))])
     assert all_figures([text])[0]["perplexity"] == pytest.approx(math.exp(3))
+
+
+def test_the_bounds_of_a_particle_filter_have_columns_where_there_are_some():
+    filtered = [outcome(0, lengths=(1, 3), fivo=(-2.0, -5.0)), outcome(1, lengths=(1, 3), fivo=(-4.0, -3.0))]
+    rows = [Row("a", filtered), Row("b", [outcome(0, lengths=(1, 3))])]
+    figures = all_figures(rows)[0]
+    assert (figures["fivo_bound"], figures["fivo_bound_se"], figures["fivo_bound_per_step"]) == (-3.5, 0.5, -7 / 4)
+    head, *lines = table(rows)
+    cells = [dict(zip(head, line, strict=True)) for line in lines]
+    assert [each["FIVO"] for each in cells] == ["-3.500 +- 0.500", "-"]
+    assert "FIVO" not in table(rows[1:])[0]
+    assert Row("c", [filtered[0], outcome(1)]).filtered is None
 
 
 def test_a_missing_figure_is_a_dash():
@@ -184,12 +198,24 @@ def test_each_score_is_of_the_sequence_at_its_index(shelf):
     assert again.figures["active_units"] == 0
 
 
+def test_the_bounds_of_a_particle_filter_are_read_back(tmp_path):
+    details = {"fivo_bound": np.array([-1.0, -2.0]), "resamplings": np.zeros(2)}
+    scores = Scores(np.arange(2), np.array([3, 4]), np.zeros(2), np.zeros(2), 5, details)
+    write_scores(tmp_path / "evaluation-1.npz", scores)
+    read = read_scores(tmp_path / "evaluation-1.npz")
+    assert read.filtered.tolist() == [-1.0, -2.0]
+    figures = {"num_sequences": 2, "elbo": 0.0, "iw_bound": 0.0}
+    assert read.are_of({**figures, "fivo_bound": -1.5})
+    assert not read.are_of({**figures, "fivo_bound": -1.0})
+
+
 def damaged_scores():
     good = Scores(np.arange(2), np.array([3, 4]), np.zeros(2), np.zeros(2), 5)
     yield good, replace(good, indices=np.array([1, 1]))
     yield good, replace(good, indices=np.array([0, 5]))
     yield good, replace(good, elbo=np.zeros(3))
     yield good, replace(good, lengths=np.zeros(2))
+    yield good, replace(good, details={"fivo_bound": np.zeros(3)})
 
 
 @pytest.mark.parametrize(("good", "bad"), list(damaged_scores()))
@@ -361,16 +387,13 @@ def test_other_subsets_are_refused(made, zf, tmp_path, monkeypatch):
 
 
 def test_times_of_updates_before_an_interruption_count(shelf, run_py, tmp_path, monkeypatch):
-    def stop_after_three(trainer, places, batch, real=Trainer.update):
-        record = real(trainer, places, batch)
-        if record["step"] == 3:
-            raise KeyboardInterrupt
-        return record
+    def stop():
+        raise KeyboardInterrupt
 
     folder = tmp_path / "stopped"
     options = [*OPTIONS, "--data", shelf / "bits.npz", "--max-steps", 4, "--set", "validate_every=2"]
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "update", stop_after_three)
+        after_update(patch, 3, stop)
         assert run_py(*options, "--output", folder)[0] == 130
     assert len(read_checkpoint(folder)["durations"]) == 2
     assert run_py("--resume", folder)[0] == 0

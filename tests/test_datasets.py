@@ -2,8 +2,6 @@
 
 import gzip
 import json
-import os
-import signal
 import struct
 
 import numpy as np
@@ -14,6 +12,7 @@ from matplotlib.image import imread
 
 import zf_pyro
 from tests.toy_runs import SIZES, set_all, toy_documents
+from tests.updates import after_update, ctrl_c
 from zf_pyro import Bernoulli, Categorical, DiagonalGaussian, experiment, runs
 from zf_pyro.build import build
 from zf_pyro.data.corpus import Observation
@@ -182,20 +181,16 @@ def test_every_epoch_draws_its_own_bits_and_a_resumed_run_the_same(run_py, sourc
     real = experiment.Trainer.update
 
     def update(trainer, places, batch):
-        record = real(trainer, places, batch)
         seen.append(int(batch.targets.sum()))
-        if stopping and record["step"] == 7:
-            os.kill(os.getpid(), signal.SIGINT)
-        return record
+        return real(trainer, places, batch)
 
     monkeypatch.setattr(experiment.Trainer, "update", update)
-    stopping = False
     assert run_py(*options, "--output", whole)[0] == 0
     first, second = sum(seen[:5]), sum(seen[5:])
     assert first != second
-    stopping = True
-    assert run_py(*options, "--output", stopped)[0] == 130
-    stopping = False
+    with monkeypatch.context() as patch:
+        after_update(patch, 7, ctrl_c)
+        assert run_py(*options, "--output", stopped)[0] == 130
     assert run_py("--resume", stopped)[0] == 0
     assert seen[:10] == seen[10:]
     assert (whole / "results.json").read_bytes() == (stopped / "results.json").read_bytes()

@@ -11,13 +11,13 @@ import pytest
 
 from tests.test_faults import goes_on, options
 from tests.toy_runs import SMALL
+from tests.updates import before_update
 from zf_pyro import runs
 from zf_pyro.checkpoints import read_checkpoint
 from zf_pyro.config import TrainingConfig
 from zf_pyro.errors import InputError
 from zf_pyro.events import EVENTS, FOLDER, Events, library, scalars
 from zf_pyro.metrics import METRICS, Metrics, read_metrics
-from zf_pyro.training import Trainer
 
 __all__ = ["goes_on", "options"]
 
@@ -81,14 +81,12 @@ def test_what_is_not_finite_is_nan(tmp_path):
 
 @needs_tensorboard
 def test_a_run_logs_what_its_metrics_hold_and_a_resumed_one_nothing_twice(run_py, goes_on, options, tmp_path):
-    def update(trainer, places, batch, real=Trainer.update):
-        if trainer.step == 6:
-            raise KeyboardInterrupt  # at once, as a kill: two updates are logged beyond the checkpoint
-        return real(trainer, places, batch)
+    def stop():
+        raise KeyboardInterrupt  # at once, as a kill: two updates are logged beyond the checkpoint
 
     folder = tmp_path / "stopped"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trainer, "update", update)
+        before_update(patch, 6, stop)
         assert run_py(*options, "--output", folder, "--log", "tensorboard")[0] == 130
     assert read_checkpoint(folder)["trainer"]["counters"][0] == 4
     assert max(step for step, _ in points(folder)) == 6
@@ -160,15 +158,13 @@ def test_a_disk_that_fills_while_events_are_written(run_py, goes_on, options, tm
             super().__init__(*arguments)
             opened.append(self)
 
-    def update(trainer, places, batch, real=Trainer.update):
-        if trainer.step == 5:
-            os.dup2(os.open("/dev/full", os.O_WRONLY), opened[0].file.fileno())
-        return real(trainer, places, batch)
+    def fill():
+        os.dup2(os.open("/dev/full", os.O_WRONLY), opened[0].file.fileno())
 
     folder = tmp_path / "stopped"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("zf_pyro.fitting.Events", Full)
-        patch.setattr(Trainer, "update", update)
+        before_update(patch, 5, fill)
         status, _, error = run_py(*options, "--output", folder, "--log", "tensorboard")
     assert status == 1
     assert error.splitlines()[-1] == "error: cannot write the events for TensorBoard: No space left on device"

@@ -1,8 +1,6 @@
 """Which data and which parameters a run uses where."""
 
 import json
-import os
-import signal
 
 import numpy as np
 import pytest
@@ -10,6 +8,7 @@ import torch
 
 import zf_pyro
 from tests.toy_runs import SMALL, toy_documents
+from tests.updates import after_update, ctrl_c
 from zf_pyro import experiment
 from zf_pyro.bounds import Bound
 from zf_pyro.checkpoints import read_checkpoint
@@ -130,9 +129,9 @@ def test_a_file_named_like_the_samples_is_read(run_py, reviews, tmp_path, monkey
 
 
 def stop_and_go_on(run_py, reviews, folder, finished, change):
-    """A run that `change`, a patch, interrupts says how to go on, and then ends as `finished` did."""
+    """A run that `change` interrupts, given a patch, says how to go on, and then ends as `finished` did."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(*change)
+        change(patch)
         options = ["--data", reviews, "--max-steps", 8, "--output", folder, *SMALL]
         status, _, error = run_py("--dataset", "imdb", *options)
     assert status == 130
@@ -142,23 +141,17 @@ def stop_and_go_on(run_py, reviews, folder, finished, change):
 
 
 def test_ctrl_c_at_the_last_step(run_py, reviews, tmp_path, finished):
-    real = Trainer.update
-
-    def update(trainer, places, batch):
-        record = real(trainer, places, batch)
-        if record["step"] == 8:
-            os.kill(os.getpid(), signal.SIGINT)
-        return record
-
-    stop_and_go_on(run_py, reviews, tmp_path / "stopped", finished, (Trainer, "update", update))
+    stop_and_go_on(run_py, reviews, tmp_path / "stopped", finished, lambda patch: after_update(patch, 8, ctrl_c))
 
 
 def test_ctrl_c_during_the_test(run_py, reviews, tmp_path, finished):
-
     def evaluate(*arguments):
         raise KeyboardInterrupt
 
-    stop_and_go_on(run_py, reviews, tmp_path / "stopped", finished, (experiment, "evaluate", evaluate))
+    def change(patch):
+        patch.setattr(experiment, "evaluate", evaluate)
+
+    stop_and_go_on(run_py, reviews, tmp_path / "stopped", finished, change)
 
 
 def test_evaluation_takes_the_particles_of_the_run(zf, finished):

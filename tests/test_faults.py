@@ -12,6 +12,7 @@ import torch
 
 from tests.test_wrong_input import edit_checkpoint, replace_in
 from tests.toy_runs import SMALL
+from tests.updates import before_update
 from zf_pyro import experiment, files, metrics
 from zf_pyro.checkpoints import CHECKPOINT, DAMAGED, PREVIOUS, read_checkpoint
 from zf_pyro.errors import MachineError
@@ -127,14 +128,12 @@ def test_a_disk_that_fills_while_a_checkpoint_is_written(run_py, goes_on, option
 def test_the_state_is_saved_after_some_time_without_a_validation(run_py, goes_on, options, tmp_path):
     """Here after every update: a kill in the sixth finds the fifth, one after the validation at the fourth."""
 
-    def update(trainer, places, batch, real=Trainer.update):
-        if trainer.step == 5:
-            raise MachineError("struck by lightning")
-        return real(trainer, places, batch)
+    def strike():
+        raise MachineError("struck by lightning")
 
     folder = tmp_path / "stopped"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trainer, "update", update)
+        before_update(patch, 5, strike)
         assert run_py(*options, "--set", "save_minutes=1e-9", "--output", folder)[0] == 1
     assert read_checkpoint(folder)["trainer"]["counters"][0] == 5
     goes_on(folder)
@@ -312,12 +311,9 @@ def out_of_memory(*arguments):
 
 
 def test_memory_that_is_full_while_training(run_py, options, goes_on, tmp_path):
-    def update(trainer, places, batch, real=Trainer.update):
-        return out_of_memory() if trainer.step == 5 else real(trainer, places, batch)
-
     folder = tmp_path / "stopped"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trainer, "update", update)
+        before_update(patch, 5, out_of_memory)
         status, _, error = run_py(*options, "--output", folder)
     assert status == 1
     hint = (

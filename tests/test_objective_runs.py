@@ -1,8 +1,6 @@
 """Objectives by their names: configurations that fit or do not, and whole runs."""
 
 import json
-import os
-import signal
 import tomllib
 
 import numpy as np
@@ -10,6 +8,7 @@ import pytest
 
 import zf_pyro
 from tests.toy_runs import TINY
+from tests.updates import before_update, ctrl_c
 from zf_pyro import InputError, ZForcingFIVO, ZForcingIWAE, estimate_filter_bound, experiment
 from zf_pyro.build import build_objective
 from zf_pyro.config import ObjectiveConfig
@@ -106,19 +105,12 @@ def test_what_does_not_fit_is_refused_with_the_reason(values, reason):
     assert "\n" not in str(caught.value)
 
 
-def test_a_run_by_the_particle_filter_stopped_and_resumed(bits, run_py, tmp_path, monkeypatch):
+def test_a_run_by_the_particle_filter_stopped_and_resumed(bits, run_py, tmp_path):
     options = ["--dataset", "arrays", "--data", bits, *TINY, "--objective", "fivo", "--max-steps", 6]
     assert run_py(*options, "--output", tmp_path / "whole")[0] == 0
-    real = experiment.Trainer.update
-
-    def update(trainer, places, batch):
-        if trainer.step == 3:
-            os.kill(os.getpid(), signal.SIGINT)
-        return real(trainer, places, batch)
-
-    monkeypatch.setattr(experiment.Trainer, "update", update)
-    assert run_py(*options, "--output", tmp_path / "stopped")[0] == 130
-    monkeypatch.undo()
+    with pytest.MonkeyPatch.context() as patch:
+        before_update(patch, 3, ctrl_c)
+        assert run_py(*options, "--output", tmp_path / "stopped")[0] == 130
     assert run_py("--resume", tmp_path / "stopped")[0] == 0
     for name in ("metrics.jsonl", "results.json"):
         assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()

@@ -1,7 +1,5 @@
 """Runs in other precisions than float32's own: what they reach, and that no bound has to do with it."""
 
-import os
-import signal
 import tomllib
 
 import pytest
@@ -10,6 +8,7 @@ import torch
 from tests.test_precision import PRODUCTS, Kernels
 from tests.test_training import make_trainer, run, saved_and_read
 from tests.toy_runs import SMALL
+from tests.updates import before_update, ctrl_c
 from zf_pyro import experiment
 from zf_pyro.metrics import read_metrics
 from zf_pyro.precision import matmul_precision, set_matmul_precision
@@ -36,15 +35,8 @@ def test_a_run_in_bfloat16_improves_the_loss_and_resumes(run_py, reviews, tmp_pa
     assert max(per_step[-5:]) < min(per_step[:5])
     assert len([line for line in lines if "valid_elbo" in line]) == 2
 
-    update = Trainer.update
-
-    def interrupted(trainer, places, batch):
-        if trainer.step == 24:
-            os.kill(os.getpid(), signal.SIGINT)
-        return update(trainer, places, batch)
-
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "update", interrupted)
+        before_update(patch, 24, ctrl_c)
         assert run_py(*options, "--output", tmp_path / "stopped")[0] == 130
     status, _, error = run_py("--resume", tmp_path / "stopped")
     assert status == 0, error

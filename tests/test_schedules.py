@@ -1,8 +1,6 @@
 """Schedules: what they are by themselves, in a configuration, in training and on the command line."""
 
 import json
-import os
-import signal
 from dataclasses import replace
 
 import pytest
@@ -13,7 +11,8 @@ from hypothesis import strategies as st
 
 from tests.test_training import make_trainer, run, saved_and_read
 from tests.toy_runs import SMALL
-from zf_pyro import Constant, Cyclic, InputError, Linear, experiment, presets, schedule
+from tests.updates import before_update, ctrl_c
+from zf_pyro import Constant, Cyclic, InputError, Linear, presets, schedule
 from zf_pyro.config import ObjectiveConfig, TrainingConfig
 from zf_pyro.data.loader import epoch_batches
 from zf_pyro.fields import override, to_table
@@ -313,15 +312,8 @@ def test_a_run_with_schedules_stopped_and_resumed(run_py, reviews, tmp_path):
     assert run_py(*options, "--output", tmp_path / "whole")[0] == 0
     config = read_config(tmp_path / "whole" / "config.toml")
     assert [field(config, name) for name in FIELDS] == [SCHEDULED["alpha"], 0.002, *list(SCHEDULED.values())[2:]]
-    real = experiment.Trainer.update
-
-    def update(trainer, places, batch):
-        if trainer.step == 4:
-            os.kill(os.getpid(), signal.SIGINT)
-        return real(trainer, places, batch)
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiment.Trainer, "update", update)
+        before_update(patch, 4, ctrl_c)
         assert run_py(*options, "--output", tmp_path / "stopped")[0] == 130
     assert run_py("--resume", tmp_path / "stopped")[0] == 0
     for name in ("metrics.jsonl", "results.json"):

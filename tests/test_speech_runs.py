@@ -30,6 +30,7 @@ from tests.sounds import (
     write_timit,
 )
 from tests.toy_runs import SIZES, set_all
+from tests.updates import after_update, before_update, ctrl_c
 from zf_pyro import runs
 from zf_pyro.checkpoints import PREVIOUS, read_checkpoint
 from zf_pyro.cli import exit_with
@@ -38,7 +39,6 @@ from zf_pyro.data.speech.waveforms import Waveforms
 from zf_pyro.data.splits import SPLITS
 from zf_pyro.presets import PRESETS
 from zf_pyro.run_commands import train
-from zf_pyro.training import Trainer
 
 
 def fields(**values):
@@ -115,18 +115,10 @@ def test_workers_and_interruptions_change_nothing(run_py, sources, tmp_path, mon
     options = ["--dataset", *sources["audio"], *TINY]
     assert run_py(*options, "--output", tmp_path / "whole")[0] == 0
     assert run_py(*options, "--output", tmp_path / "two", "--set", "num_workers=2")[0] == 0
-    real = Trainer.update
-
-    def update(trainer, places, batch):
-        record = real(trainer, places, batch)
-        if record["step"] == 7:
-            os.kill(os.getpid(), signal.SIGINT)
-        return record
-
     for workers in (0, 2):
         stopped = tmp_path / f"stopped {workers}"
         with monkeypatch.context() as patch:
-            patch.setattr(Trainer, "update", update)
+            after_update(patch, 7, ctrl_c)
             assert run_py(*options, "--output", stopped, "--set", f"num_workers={workers}")[0] == 130
         assert len(lines_of(stopped)) == 8  # seven updates and a validation
         assert run_py("--resume", stopped)[0] == 0
@@ -244,16 +236,13 @@ def test_a_shard_that_vanishes_while_workers_read_ends_the_run_and_it_can_go_on(
     options = ["--dataset", *sources["audio"], *TINY, "--max-steps", 30, "--set", "num_workers=2"]
     options += ["--set", "validate_every=15"]
     assert run_py(*options, "--output", tmp_path / "whole")[0] == 0
-    real = Trainer.update
 
-    def update(trainer, places, batch):
-        if trainer.step == 16:  # after a validation, so that nothing is read but by workers
-            for path in own_cache.rglob("*.pcm"):
-                path.unlink()
-        return real(trainer, places, batch)
+    def remove():
+        for path in own_cache.rglob("*.pcm"):
+            path.unlink()
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "update", update)
+        before_update(patch, 16, remove)  # after a validation, so that nothing is read but by workers
         status, _, error = run_py(*options, "--output", tmp_path / "run")
     assert status == 2
     assert [line for line in error.splitlines() if "error" in line] == [error.splitlines()[-1]]

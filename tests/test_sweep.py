@@ -262,7 +262,7 @@ def test_a_sweep_that_is_killed_ends_as_one_that_is_not(place, zf):
             *("compare", "--sweep", "s.toml"),
             "--output=out",
         ],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

@@ -14,6 +14,7 @@ import pytest
 from tests.toy_runs import SMALL, write_reviews
 from zf_pyro import ranks, runs
 from zf_pyro.checkpoints import read_checkpoint
+from zf_pyro.metrics import read_metrics
 from zf_pyro.runs import CONFIG, RESULTS
 
 ROOT = Path(__file__).parent.parent
@@ -32,7 +33,7 @@ def torchrun(*arguments, restarts=0, program=(ROOT / "run.py",), processes=TOGET
 
 def started(command, folder, log="log.txt", **environment):
     """The command under way, its output in a file."""
-    own = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment}
+    own = {"PYTHONPATH": str(ROOT), **environment}
     with (folder / log).open("w") as output:
         return subprocess.Popen(command, cwd=folder, env={**os.environ, **own}, stdout=output, stderr=output)
 
@@ -45,10 +46,6 @@ def done(command, folder):
     finally:
         process.kill()
     return status, (folder / "log.txt").read_text()
-
-
-def lines(path):
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +68,7 @@ def test_two_processes_train_and_test_as_one_does(place, zf, run_py):
     assert log.count("Testing the parameters") == log.count(f"Written: {two}") == 1
     assert ", 2 processes" in log
     assert {path.name for path in two.iterdir()} == {path.name for path in one.iterdir()}
-    for expected, record in zip(lines(one / "metrics.jsonl"), lines(two / "metrics.jsonl"), strict=True):
+    for expected, record in zip(read_metrics(one), read_metrics(two), strict=True):
         assert record == pytest.approx(expected, rel=1e-4)
     assert json.loads((two / "timing.json").read_text())["num_processes"] == 2
 
@@ -104,7 +101,7 @@ def test_sigterm_to_torchrun_saves_and_one_process_goes_on(place, run_py):
     assert process.wait(PATIENCE) != 0
     log = (folder / "log.txt").read_text()
     assert log.count(f"interrupted and saved; go on with: python run.py --resume {output}") == 1
-    steps = len([line for line in lines(output / "metrics.jsonl") if "loss" in line])
+    steps = len([line for line in read_metrics(output) if "loss" in line])
     assert read_checkpoint(output)["trainer"]["counters"][0] == steps < 24
     status, _, error = run_py("--resume", output)
     assert status == 0, error

@@ -12,6 +12,7 @@ from typing import Any
 import click
 import torch
 
+from zf_pyro.benchmark import report as measured
 from zf_pyro.console import say
 from zf_pyro.data.datasets import require_source
 from zf_pyro.data.speech import SpeechSettings, described, is_prepared, prepare_audio
@@ -20,12 +21,7 @@ from zf_pyro.errors import InputError
 from zf_pyro.fields import override
 from zf_pyro.files import explained, require_free, require_writable
 from zf_pyro.opening import open_corpus
-from zf_pyro.options import (
-    FOLDER,
-    VERBOSITY,
-    data_options,
-    requested,
-)
+from zf_pyro.options import FOLDER, VERBOSITY, data_options, requested
 from zf_pyro.parts import told as told_parts
 from zf_pyro.presets import preset
 from zf_pyro.presets import told as told_presets
@@ -80,24 +76,14 @@ def parts() -> None:
         say(line)
 
 
-MEASURED = (
-    *("speech", "text", "pixels", "text-softmax"),  # a training step at the sizes of a data set
-    "evaluation",
-    *("families", "precision", "processes"),  # a training step of each
-)
-"""What can be measured; `zf_pyro.benchmark.report.CHOICES`, which takes seconds to import."""
-
-
 @click.command()
-@click.option("--sizes", type=click.Choice([*MEASURED, "all"]), default="all", help="What to measure.")
+@click.option("--sizes", type=click.Choice([*measured.CHOICES, "all"]), default="all", help="What to measure.")
 @click.option("--repeats", type=click.IntRange(min=1), default=7, help="Rounds to take the median of.")
 @click.option("--scaling", type=FOLDER, metavar="PNG", help="Measure over T and K instead, and draw that picture.")
 @click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
 @click.option("--json", "as_json", is_flag=True, help="Print all figures as JSON.")
 def benchmark(sizes: str, repeats: int, scaling: Path | None, device: str, as_json: bool) -> None:
     """Time a training step in both forms beside a plain PyTorch loop and a loop-free floor."""
-    from zf_pyro.benchmark import report as measured
-
     prepare_torch()
     chosen = torch.device(choose_device(device))
     if scaling is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from zf_pyro.errors import InputError
+from zf_pyro.errors import InputError, first_line
 from zf_pyro.processes import take_gpu
 
 
@@ -24,8 +24,7 @@ def choose_device(name: str) -> str:
             take_gpu(device)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).split("\n")[0]
-        raise InputError(f"device {name!r} cannot be used here ({reason}); take cpu") from error
+        raise InputError(f"device {name!r} cannot be used here ({first_line(error)}); take cpu") from error
     if device.type not in ("cpu", "cuda"):
         raise InputError(f"device {name!r} cannot be used; take cpu or cuda")
     return name

@@ -18,7 +18,7 @@ from zf_pyro.console import warn
 from zf_pyro.data.corpus import Corpus
 from zf_pyro.data.text import TextCorpus
 from zf_pyro.devices import choose_device
-from zf_pyro.errors import InputError
+from zf_pyro.errors import InputError, first_line
 from zf_pyro.evaluation import evaluate
 from zf_pyro.events import require_log
 from zf_pyro.faults import enough_memory, faults_of_training
@@ -52,7 +52,7 @@ def prepare(config: Config, corpus: Corpus) -> Trainer:
         model, guide = build(config.model, corpus.observation)
         model, guide = model.to(config.device), guide.to(config.device)
     except (RuntimeError, MemoryError, OverflowError) as error:
-        raise InputError(f"a model of these sizes cannot be made: {str(error).split(chr(10))[0]}") from error
+        raise InputError(f"a model of these sizes cannot be made: {first_line(error)}") from error
     trainer = Trainer(model, guide, config, corpus.train, corpus.valid)
     if config.filters:
         require_guide(model, guide)

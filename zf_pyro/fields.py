@@ -28,14 +28,14 @@ def override(config: Config, values: Mapping[str, Any]) -> Config:
     sections = {name: getattr(config, name) for name in SECTIONS}
     owners = {f.name: name for name, section in sections.items() for f in fields(section)}
     owners |= {f.name: "" for f in fields(config) if f.name not in sections}
+    kinds = {name: get_type_hints(type(section)) for name, section in {**sections, "": config}.items()}
     changes: dict[str, dict[str, Any]] = {}
     for name, value in {**weights_of_family(config.model.family, values), **values}.items():
         if name not in owners:
             raise InputError(unknown_name(f"{config.dataset} field", name, owners))
         if name in ("dataset", "preset") and value != getattr(config, name):
             raise InputError(f"{name} decides what the other fields start from; choose it by --{name}")
-        owner = sections[owners[name]] if owners[name] else config
-        changes.setdefault(owners[name], {})[name] = read_value(name, value, get_type_hints(type(owner))[name])
+        changes.setdefault(owners[name], {})[name] = read_value(name, value, kinds[owners[name]][name])
     top = changes.pop("", {})
     return replace(config, **top, **{name: replace(sections[name], **new) for name, new in changes.items()})
 

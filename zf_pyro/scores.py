@@ -26,7 +26,8 @@ class Scores:
         elbo: (N,) float64, nats per sequence.
         iw_bound: (N,) float64, nats per sequence.
         split_size: sequences in the whole test split.
-        details: of the weights of each sequence, by name (`zf_pyro.evaluation.weight_details`); not read back.
+        details: of each sequence, by name: of its weights (`zf_pyro.evaluation.weight_details`), and what a particle
+            filter gives. Of these the filter's bound alone is read back, `filtered`.
     """
 
     indices: np.ndarray
@@ -36,6 +37,11 @@ class Scores:
     split_size: int
     details: Mapping[str, np.ndarray] = field(default_factory=dict)
 
+    @property
+    def filtered(self) -> np.ndarray | None:
+        """(N,) float64, the particle-filter bound, nats per sequence; None where it was not asked for."""
+        return self.details.get("fivo_bound")
+
     def check(self) -> None:
         """Refuse what no test wrote.
 
@@ -43,8 +49,11 @@ class Scores:
             ValueError: arrays of wrong types or unequal sizes, or indices that are not ascending places of the split.
         """
         kinds = {"indices": np.int64, "lengths": np.int64, "elbo": np.float64, "iw_bound": np.float64}
+        arrays = {name: getattr(self, name) for name in kinds}
+        if self.filtered is not None:
+            arrays["fivo_bound"], kinds["fivo_bound"] = self.filtered, np.float64
         for name, kind in kinds.items():
-            array = getattr(self, name)
+            array = arrays[name]
             if array.dtype != kind or array.shape != (len(self.indices),) or not array.size:
                 raise ValueError(f"{name} is of type {array.dtype} and shape {array.shape}")
         if self.indices[0] < 0 or self.indices[-1] >= self.split_size or (np.diff(self.indices) <= 0).any():
@@ -52,9 +61,11 @@ class Scores:
 
     def are_of(self, test: dict[str, Any]) -> bool:
         """Whether these are the sequences that the figures of a test are the means of."""
+        bounds = {"elbo": self.elbo, "iw_bound": self.iw_bound}
+        if self.filtered is not None:
+            bounds["fivo_bound"] = self.filtered
         return test.get("num_sequences") == len(self.indices) and all(
-            same_number(test.get(name), float(values.mean()))
-            for name, values in (("elbo", self.elbo), ("iw_bound", self.iw_bound))
+            same_number(test.get(name), float(values.mean())) for name, values in bounds.items()
         )
 
 
@@ -113,7 +124,8 @@ def read_scores(path: Path) -> Scores:
     with readable_scores(path):
         file = Npz(path)
         arrays: dict[str, Any] = {name: file[name] for name in ("indices", "lengths", "elbo", "iw_bound")}
-        scores = Scores(**arrays, split_size=int(file["split_size"]))
+        details = {name: file[name] for name in ("fivo_bound",) if name in file}
+        scores = Scores(**arrays, split_size=int(file["split_size"]), details=details)
         scores.check()
         return scores
 

@@ -18,9 +18,9 @@ import torch
 
 from zf_pyro.benchmark.contenders import ALPHA, BETA
 from zf_pyro.benchmark.measure import carried_out, seconds
-from zf_pyro.benchmark.sizes import SIZES, Size, build, random_batch
+from zf_pyro.benchmark.sizes import SIZES, Size, build
 from zf_pyro.config import Config, ObjectiveConfig, TrainingConfig
-from zf_pyro.data.batch import SequenceBatch
+from zf_pyro.data.sequences import Sequences
 from zf_pyro.devices import choose_device
 from zf_pyro.processes import connected, is_first, share
 from zf_pyro.scopes import local_parameters, prepare_torch
@@ -65,38 +65,17 @@ def update_times(name: str, repeats: int, device: torch.device) -> dict[str, flo
     return {name: median(values) for name, values in times.items()}
 
 
-class RandomSplit:
-    """Sequences of random data, of one length.
-
-    Args:
-        size: their sizes.
-    """
-
-    def __init__(self, size: Size) -> None:
-        self.data = random_batch(size)
-        self.lengths = np.full(size.sequences, size.steps)
-
-    def of_epoch(self, seed: int, epoch: int) -> RandomSplit:
-        """Itself."""
-        return self
-
-    def scored(self, indices: np.ndarray) -> np.ndarray:
-        """What is scored."""
-        return self.batch(indices).targets.numpy()  # type: ignore[union-attr]
-
-    def batch(self, indices: np.ndarray) -> SequenceBatch:
-        """The sequences at `indices`."""
-        data = self.data
-        assert data.targets is not None
-        inputs, targets, mask = (each[:, indices] for each in (data.inputs, data.targets, data.mask))
-        return replace(data, inputs=inputs, targets=targets, mask=mask)
+def random_split(size: Size) -> Sequences:
+    """Sequences of random data, of one length."""
+    data = torch.randn(size.sequences, size.steps + 1, size.data)
+    return Sequences.of(list(data.numpy()), condition_on_first=True)
 
 
 def trainer_of(size: Size, device: str) -> Trainer:
     """A trainer whose update is of all sequences of a size."""
     torch.manual_seed(0)
     model, guide = build(size)
-    split = RandomSplit(size)
+    split = random_split(size)
     training = TrainingConfig(batch_size=size.sequences)
     config = Config("arrays", "quick", objective=ObjectiveConfig(alpha=ALPHA, beta=BETA), training=training)
     return Trainer(model.to(device), guide.to(device), config, split, split)

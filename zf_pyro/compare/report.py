@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +43,24 @@ def figures_of(row: Row, first: Row | None) -> dict[str, Any]:
         return {**known, **dict.fromkeys(NUMBERS)}
     gap, gap_se = (None, None) if first is None or row is first else paired(row, first)
     numbers = (row.bound, standard_error(row.bounds), row.per_step, row.spread, gap, gap_se, row.elbo)
-    rest = (row.mean_of("kl"), row.mean_of("active_units"), row.parameters, row.seconds, row.perplexity)
-    return {**known, **dict(zip(NUMBERS, (*numbers, *rest), strict=True))}
+    kl, filtered = row.mean_of("kl"), filter_figures(row)
+    per_step = None if kl is None else row.over_steps(kl)
+    rest = (kl, per_step, row.mean_of("active_units"), row.parameters, row.seconds, row.perplexity)
+    return {**known, **dict(zip(NUMBERS, (*numbers, *filtered, *rest), strict=True))}
+
+
+def filter_figures(row: Row) -> tuple[float | None, float | None, float | None]:
+    """The particle-filter bound of a row, its standard error, and the bound per step."""
+    if row.filtered is None:
+        return None, None, None
+    bound = float(row.filtered.mean())
+    return bound, standard_error(row.filtered), row.over_steps(bound)
 
 
 NUMBERS = (
     *("iw_bound", "iw_bound_se", "iw_bound_per_step", "iw_bound_spread", "difference", "difference_se", "elbo"),
-    *("kl", "active_units", "num_parameters", "seconds_per_step", "perplexity"),
+    *("fivo_bound", "fivo_bound_se", "fivo_bound_per_step", "kl", "kl_per_step"),
+    *("active_units", "num_parameters", "seconds_per_step", "perplexity"),
 )
 """The figures of a row."""
 
@@ -70,29 +81,45 @@ def with_error(value: Any, error: Any, form: str) -> str:
     return f"{number(value, form)} +- {number(error, '.3f')}" if number(value, form) != "-" else "-"
 
 
-def columns(step: str, *, text: bool) -> dict[str, Callable[[Figures], str]]:
-    """The cells of a row under their headings."""
-    found: dict[str, Callable[[Figures], str]] = {
+def columns(step: str, without: Collection[str]) -> dict[str, Callable[[Figures], str]]:
+    """The cells of a row under their headings.
+
+    Args:
+        step: the data's word for one.
+        without: figures that no row has, whose columns are left out.
+    """
+    optional: dict[str, dict[str, Callable[[Figures], str]]] = {
+        "fivo_bound": {
+            "FIVO": lambda f: with_error(f["fivo_bound"], f["fivo_bound_se"], ".3f"),
+            f"FIVO per {step}": lambda f: number(f["fivo_bound_per_step"], ".4f"),
+        },
+        "perplexity": {"perplexity": lambda f: number(f["perplexity"], ".2f")},
+    }
+    filtered, text = ({} if name in without else cells for name, cells in optional.items())
+    return {
         "run": lambda f: f["name"],
         "seeds": lambda f: f["seeds"].replace(" ", ", ") or "failed",
         "IW bound": lambda f: with_error(f["iw_bound"], f["iw_bound_se"], ".3f"),
         f"per {step}": lambda f: number(f["iw_bound_per_step"], ".4f"),
         "spread": lambda f: number(f["iw_bound_spread"], ".3f"),
         "difference": lambda f: with_error(f["difference"], f["difference_se"], "+.3f"),
+        **filtered,
         "ELBO": lambda f: number(f["elbo"], ".3f"),
         "KL": lambda f: number(f["kl"], ".3f"),
+        f"KL per {step}": lambda f: number(f["kl_per_step"], ".4f"),
         "active units": lambda f: number(f["active_units"], ".4g"),
         "parameters": lambda f: number(f["num_parameters"], ",d"),
         "s/step": lambda f: number(f["seconds_per_step"], ".3g"),
+        **text,
     }
-    return {**found, "perplexity": lambda f: number(f["perplexity"], ".2f")} if text else found
 
 
 def table(rows: Sequence[Row]) -> list[list[str]]:
     """The comparison as cells, the headings first."""
     figures = all_figures(rows)
     some = next((run for row in rows for run in row.runs), None)
-    cells = columns(some.table["step"] if some else "step", text=any(f["perplexity"] is not None for f in figures))
+    without = [name for name in NUMBERS if all(each[name] is None for each in figures)]
+    cells = columns(some.table["step"] if some else "step", without)
     return [list(cells), *([cell(each) for cell in cells.values()] for each in figures)]
 
 
@@ -116,9 +143,10 @@ def notes(rows: Sequence[Row]) -> Iterator[str]:
     tested = [run for row in rows for run in row.runs]
     first = next(row for row in rows if row.runs)
     sequence, step = tested[0].table["sequence"], tested[0].table["step"]
+    filtered = "" if first.filtered is None else "FIVO, "
     yield (
-        f"IW bound, ELBO, KL: mean over seeds and test {sequence}s; +-: standard error over the {sequence}s, of their "
-        "mean over seeds."
+        f"IW bound, {filtered}ELBO, KL: mean over seeds and test {sequence}s; +-: standard error over the {sequence}s, "
+        "of their mean over seeds."
     )
     yield f"spread: standard deviation of the IW bound over seeds. difference: of the IW bound from {first.name}"
     yield f"  on the same {sequence}s; +-: its paired standard error over them."

@@ -60,12 +60,23 @@ class Row:
     @property
     def per_step(self) -> float:
         """The bound over all real steps, nats per step."""
-        return float(self.bounds.sum() / self.runs[0].scores.lengths.sum())
+        return self.over_steps(self.bound)
+
+    def over_steps(self, value: float) -> float:
+        """A mean over the test sequences as one over their real steps."""
+        lengths = self.runs[0].scores.lengths
+        return value * len(lengths) / float(lengths.sum())
 
     @property
     def spread(self) -> float | None:
         """Standard deviation of the bound over seeds; None of a single one."""
         return stdev(self.bounds_of_seeds) if len(self.runs) > 1 else None
+
+    @cached_property
+    def filtered(self) -> np.ndarray | None:
+        """(N,) the particle-filter bound of each test sequence, mean over seeds, nats; None where a run lacks it."""
+        found = [run.scores.filtered for run in self.runs if run.scores.filtered is not None]
+        return np.mean(found, 0) if len(found) == len(self.runs) else None
 
     @property
     def elbo(self) -> float:
