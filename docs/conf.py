@@ -1,13 +1,14 @@
 """The site: ``sphinx-build -W docs docs/_build``. Nothing on it is fetched from another host (tests/test_site.py)."""
 
 import sys
-from importlib.metadata import version as version_of
 from pathlib import Path
+
+from zf_pyro import __version__
 
 sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
 
 project = "zf_pyro"
-release = version = version_of("zf_pyro")
+release = version = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "mathml", "literal_formulas"]
 exclude_patterns = ["_build"]

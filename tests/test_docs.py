@@ -21,7 +21,7 @@ from zf_pyro.run_commands import train
 
 CI = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 TUTORIALS = {page for page in PAGES if "tutorials/" in page}
-LONG = {"README.md", "docs/compare.md", "docs/report.md", "docs/start.md", *TUTORIALS}
+LONG = {"docs/command-line.md", "docs/compare.md", "docs/report.md", "docs/start.md", *TUTORIALS}
 
 
 def runnable(page):

@@ -17,7 +17,7 @@ from zf_pyro.parts import FAMILIES
 from zf_pyro.presets import preset
 from zf_pyro.run_commands import train
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+RUN_FOLDER = "docs/run-folder.md"
 
 
 def test_two_commands_set_everything_up():
@@ -71,13 +71,14 @@ def test_the_table_of_families_names_their_own_parts(name):
 
 
 def test_every_file_of_a_run_is_described():
+    described = PAGES[RUN_FOLDER].read_text(encoding="utf-8")
     for name in runs.FILES:
-        assert f"`{name}`" in README
+        assert f"`{name}`" in described
 
 
 def test_the_form_of_the_results_is_described():
-    (form,) = (json.loads(block.code) for block in blocks("README.md", "json"))
-    described = README.split("### results.json")[1]
+    (form,) = (json.loads(block.code) for block in blocks(RUN_FOLDER, "json"))
+    described = PAGES[RUN_FOLDER].read_text(encoding="utf-8").split("## results.json")[1]
     beyond = ["bits_per_character", "elbo_original", "iw_bound_original"]
     beyond += ["elbo_original_per_step", "iw_bound_original_per_step"]
     beyond += ["fivo_bound", "fivo_bound_se", "fivo_bound_per_step", "resamplings", "perplexity_fivo"]

@@ -31,6 +31,8 @@ from .transitions import (
 )
 from .weights import importance_weights
 
+__version__: str
+
 __all__ = [
     "BackwardEncoder",
     "Bernoulli",

@@ -8,7 +8,7 @@ from importlib import import_module
 
 import click
 
-from zf_pyro import ranks
+from zf_pyro import __version__, ranks
 from zf_pyro.errors import InputError, Interrupted, MachineError, TrainingError, signal_of
 from zf_pyro.files import shown
 from zf_pyro.signals import handled, obey
@@ -92,7 +92,7 @@ def leave(message: str, number: int) -> None:
 
 
 @click.group(cls=Commands)
-@click.version_option(package_name="zf_pyro")
+@click.version_option(__version__)
 def cli() -> None:
     """Stochastic recurrent networks by Z-Forcing, in Pyro."""
 

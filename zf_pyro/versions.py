@@ -9,6 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from zf_pyro import __version__
+
 
 def versions() -> dict[str, str]:
     """What a run was made with: packages, and the commit where the package is in its own checkout.
@@ -23,8 +25,8 @@ def versions() -> dict[str, str]:
 
 def packages() -> dict[str, str]:
     """The versions of Python and of the packages that have a say in a run's numbers."""
-    names = ("zf_pyro", "torch", "pyro-ppl", "numpy", "nltk", "sentencex")
-    return {**{name: version(name) for name in names}, "python": platform.python_version()}
+    names = ("torch", "pyro-ppl", "numpy", "nltk", "sentencex")
+    return {"zf_pyro": __version__, **{name: version(name) for name in names}, "python": platform.python_version()}
 
 
 def other_versions(begun: Mapping[str, Any]) -> str:
