@@ -144,6 +144,21 @@ def test_ctrl_c_at_the_last_step(run_py, reviews, tmp_path, finished):
     stop_and_go_on(run_py, reviews, tmp_path / "stopped", finished, lambda patch: after_update(patch, 8, ctrl_c))
 
 
+def test_a_run_may_go_on_where_its_device_is_chosen_anew(run_py, reviews, tmp_path, finished):
+    """The one line of a config.toml that a user moves to another machine."""
+    folder = tmp_path / "stopped"
+
+    def change(patch):
+        after_update(patch, 4, ctrl_c)
+
+    def moved(*arguments):
+        written = (folder / "config.toml").read_text()
+        (folder / "config.toml").write_text(written.replace('device = "cpu"', 'device = "auto"'))
+        return run_py(*arguments)
+
+    stop_and_go_on(lambda *a: moved(*a) if "--resume" in a else run_py(*a), reviews, folder, finished, change)
+
+
 def test_ctrl_c_during_the_test(run_py, reviews, tmp_path, finished):
     def evaluate(*arguments):
         raise KeyboardInterrupt

@@ -99,7 +99,7 @@ def resume(
     require_log(config)
     with locked(folder) if is_first() else nullcontext():
         state = checkpoints.of_first(saved_state(folder, config) if is_first() else None)
-        choose_device(config.device)
+        config = replace(config, device=choose_device(config.device))
         corpus = matching_corpus(config, folder, say) if corpus is None else require_match(corpus, folder)
         say(
             f"Going on with {folder}: {config.dataset}, preset {config.preset}, device {config.device}; {corpus.source}"
