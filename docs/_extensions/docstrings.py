@@ -1,19 +1,23 @@
-"""Indented lines of a docstring are formulas: they keep their line breaks, as in the source."""
+"""What reStructuredText would take for something else: formulas are indented, and a letter stands for a size.
+
+Indented lines of a docstring keep their line breaks, as in the source; the "K." of a parameter is no item of a list.
+"""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from sphinx.application import Sphinx
 
 
 def keep_lines(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
-    """Mark each indented paragraph that follows a blank line as a literal block."""
+    """Mark each indented paragraph that follows a blank line as a literal block, and escape a letter's full stop."""
     found: list[str] = []
     for before, line in zip(["", *lines], lines, strict=False):
         if line.startswith("    ") and not before.strip() and not (found and literal(found)):
             found += ["::", ""]
-        found.append(line)
+        found.append(re.sub(r"^(:\w+ \w+: [A-Z])\.", r"\1\.", line))
     lines[:] = found
 
 
