@@ -9,8 +9,9 @@ sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
 
 project = "zf_pyro"
 release = version = __version__
+copyright = "2026, the zf_pyro authors, MIT licence"
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "mathml", "literal_formulas"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "mathml", "docstrings"]
 exclude_patterns = ["_build"]
 
 highlight_language = "none"
@@ -23,14 +24,14 @@ autodoc_typehints_format = "short"
 python_maximum_signature_line_length = 90
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
+napoleon_use_ivar = True
 # A name in single backquotes is a reference where the reference has it, and code elsewhere.
 default_role = "py:obj"
 
 html_theme = "furo"
 pygments_dark_style = "github-dark"
-html_title = "zf_pyro"
+html_title = f"zf_pyro {__version__}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
-html_show_copyright = False
 html_show_sphinx = False
 html_copy_source = False

@@ -38,6 +38,11 @@ def test_tests_that_pages_name_are_there():
             assert (ROOT / "tests" / test).exists(), f"{name}: {test}"
 
 
+def test_formulas_are_such_as_github_shows_too():
+    for name, page in PAGES.items():
+        assert "\\operatorname" not in page.read_text(encoding="utf-8"), f"{name}: GitHub refuses it; \\mathrm is shown"
+
+
 class Resources(HTMLParser):
     """What a browser loads for a page: of all addresses those that are no links to be followed."""
 
@@ -70,10 +75,10 @@ def test_no_page_names_anything_of_another_host(site):
 
 @pytest.mark.slow
 def test_formulas_are_mathml_and_none_is_left_as_tex(site):
-    for page in ("math.html", "index.html", "tutorials/text.html"):
+    for page in ("math.html", "model.html", "index.html", "tutorials/text.html"):
         text = (site / page).read_text(encoding="utf-8")
         assert "<math" in text
-        assert not re.search(r"\\(?:frac|sum|prod|operatorname|mid)\b", text), page
+        assert not re.search(r"\\(?:frac|sum|prod|mathrm|mid)\b", text), page
 
 
 def visit(browser, page, width, scheme):

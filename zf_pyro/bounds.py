@@ -1,10 +1,11 @@
 """Lower bounds on the log-likelihood of sequences, by importance sampling from the guide or by filtering.
 
-    log w_k  = log p(x, z_k) - log q(z_k | x),      z_k ~ q,  k = 1 .. K, each summed over the real steps of a sequence
+    log w_k  = log p(x, z_k) - log q(z_k | x),      z_k ~ q,  k = 1 .. K
     ELBO     = mean_k log w_k
-    IW bound = log mean_k w_k                       Burda et al., "Importance Weighted Autoencoders", ICLR 2016
+    IW bound = log mean_k w_k
 
-The two come from the same K weights, so that ELBO <= IW bound always. A third, FIVO, is of a particle filter
+Each log w_k is summed over the real steps of a sequence. The two come from the same K weights, so that ELBO <= IW bound
+always (Burda et al., "Importance Weighted Autoencoders", ICLR 2016). A third, FIVO, is of a particle filter
 (`zf_pyro.filtering`). All stay below log p(x) in expectation. gamma = 1 and alpha = beta = 0, whatever the weights of
 training were.
 """

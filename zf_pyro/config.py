@@ -104,7 +104,7 @@ class ModelConfig:
 
     @property
     def is_discretised(self) -> bool:
-        """Whether real numbers are scored as points of a lattice: by probabilities, where others have densities."""
+        """Whether real numbers are scored as points of a lattice, by probabilities, where others have densities."""
         return self.emission_law == "logistic-mixture"
 
     def check_parts(self) -> None:

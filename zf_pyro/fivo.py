@@ -1,6 +1,7 @@
 """The particle-filter bound as an objective.
 
-    log v_{t,k} = log p(x_t | feature_t) - gamma (log q(z_t | context_t, e_t) - log p(z_t | context_t)),    k = 1 .. K
+    log v_{t,k} = log p(x_t | feature_t)
+                  - gamma (log q(z_t | context_t, e_t) - log p(z_t | context_t)),  k = 1 .. K
     FIVO        = log Z + sum_t mean_k [ alpha log p(b_t | z_t) + beta log p(u_t | b_t) ]
 
 log Z as in `zf_pyro.filtering`. The gradient is that of log Z with the choice of the particles held fixed: it has no

@@ -8,10 +8,10 @@ Salakhutdinov, "Importance Weighted Autoencoders", ICLR 2016.
 
 Doubly reparametrised, the guide's own parameters get the gradient of
 
-    sum_k (gamma v_k^2 + (1 - gamma) v_k) log w_k,   v_k = w_k / sum_j w_j held fixed, log q a function of z alone
+    sum_k (gamma v_k^2 + (1 - gamma) v_k) log w_k,   v_k = w_k / sum_j w_j held fixed
 
-which has the same mean and less noise; gamma = 1 is the published form. Tucker, Lawson, Gu, Maddison, "Doubly
-Reparameterized Gradient Estimators for Monte Carlo Objectives", ICLR 2019.
+with log q a function of z alone, which has the same mean and less noise; gamma = 1 is the published form. Tucker,
+Lawson, Gu, Maddison, "Doubly Reparameterized Gradient Estimators for Monte Carlo Objectives", ICLR 2019.
 """
 
 from __future__ import annotations

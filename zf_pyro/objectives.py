@@ -1,6 +1,7 @@
 """The training objective.
 
-    Z-Forcing = E_q sum_t [ log p(x_t | h_t) + alpha log p(b_t | z_t) + beta log p(u_t | b_t) - gamma KL_t ]
+    Z-Forcing = E_q sum_t [ log p(x_t | h_t) - gamma KL_t
+                            + alpha log p(b_t | z_t) + beta log p(u_t | b_t) ]
     KL_t      = KL( q(z_t | context_t, b_t) || p(z_t | context_t) )
 
 KL_t stands inside the expectation: it depends on z_1 .. z_{t-1} through the context. alpha = beta = 0 and gamma = 1

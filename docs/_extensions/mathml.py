@@ -6,6 +6,7 @@ function, and none around the signs of an index.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
@@ -75,7 +76,24 @@ def displayed(translator: HTML5Translator, node: nodes.math_block) -> None:
     raise nodes.SkipNode
 
 
+def keep_together(app: Sphinx, doctree: nodes.document) -> None:
+    """Put a formula and the signs that touch it on one line: browsers may break a line on either side of a formula."""
+    for formula in list(doctree.findall(nodes.math)):
+        together = nodes.inline(classes=["together"])
+        before, after = formula.previous_sibling(), formula.next_node(descend=False, siblings=True)
+        if isinstance(before, nodes.Text) and before.endswith("("):
+            before.parent.replace(before, nodes.Text(before[:-1]))
+            together += nodes.Text("(")
+        formula.replace_self(together)
+        together += formula
+        signs = re.match(r"[^\w\s]*", after).group() if isinstance(after, nodes.Text) else ""
+        if signs:
+            after.parent.replace(after, nodes.Text(after[len(signs) :]))
+            together += nodes.Text(signs)
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the renderer as ``html_math_renderer = "mathml"``."""
+    app.connect("doctree-read", keep_together)
     app.add_html_math_renderer("mathml", (inline, None), (displayed, None))
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
