@@ -81,6 +81,16 @@ def test_formulas_are_mathml_and_none_is_left_as_tex(site):
         assert not re.search(r"\\(?:frac|sum|prod|mathrm|mid)\b", text), page
 
 
+@pytest.mark.slow
+def test_signs_beside_formulas_are_kept(site):
+    """Of two formulas in a paragraph that the same sign follows each has its own."""
+    text = re.sub(r"<math>.*?</math>", "M", (site / "model.html").read_text(encoding="utf-8"), flags=re.DOTALL)
+    text = re.sub(r"<[^>]+>", "", text)
+    assert "are in Changing a part. M reaches M only through M. M has not seen M, so the prior" in " ".join(
+        text.split()
+    )
+
+
 def visit(browser, page, width, scheme):
     """What a reader's browser does on a page: complaints, requests that would leave the disk, and how wide it gets."""
     tab = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)

@@ -82,14 +82,21 @@ def keep_together(app: Sphinx, doctree: nodes.document) -> None:
         together = nodes.inline(classes=["together"])
         before, after = formula.previous_sibling(), formula.next_node(descend=False, siblings=True)
         if isinstance(before, nodes.Text) and before.endswith("("):
-            before.parent.replace(before, nodes.Text(before[:-1]))
+            replace(before, before[:-1])
             together += nodes.Text("(")
         formula.replace_self(together)
         together += formula
         signs = re.match(r"[^\w\s]*", after).group() if isinstance(after, nodes.Text) else ""
         if signs:
-            after.parent.replace(after, nodes.Text(after[len(signs) :]))
+            replace(after, after[len(signs) :])
             together += nodes.Text(signs)
+
+
+def replace(old: nodes.Text, new: str) -> None:
+    """Put another text in the place of this one: docutils' own method takes the first that is equal."""
+    siblings = old.parent
+    place = next(place for place, each in enumerate(siblings) if each is old)
+    siblings[place] = nodes.Text(new)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
