@@ -23,29 +23,31 @@ ROOT = Path(__file__).parent.parent
 KEPT = ROOT / "experiments" / "results"
 TUNING = "-tuning"
 """How the names of sweeps end that choose settings by their validations."""
-SHORT = {"README.md": ("run", "per", "FIVO", "KL", "difference")}
+SHORT = {"README.md": ("run", "seeds", "IW bound", "per", "FIVO", "KL")}
 """Columns of a page that has not all of them, by how their headings begin."""
+WORDS = ("name", "seeds", "failed_seeds")
+"""What is no number in a line of comparison.csv."""
 
 
 def keep(runs: Path) -> None:
     """Copy the comparisons of all sweeps that a folder of runs holds, and of a tuning the validations."""
     for sweep in sorted((ROOT / "experiments").glob("*.toml")):
         folder = runs / sweep.stem
-        if sweep.stem.endswith(TUNING) and folder.is_dir():
+        if not (folder / "comparison.md").exists():
+            continue
+        if sweep.stem.endswith(TUNING):
             keep_validations(sweep, folder)
-        elif (folder / "comparison.md").exists():
-            for kind in ("csv", "md"):
-                shutil.copy(folder / f"comparison.{kind}", KEPT / f"{sweep.stem}.{kind}")
+            continue
+        for kind in ("csv", "md"):
+            shutil.copy(folder / f"comparison.{kind}", KEPT / f"{sweep.stem}.{kind}")
 
 
 def keep_validations(sweep: Path, folder: Path) -> None:
     """Write the best validation of each run of a tuning, nats a step."""
-    with (KEPT / f"{sweep.stem}.csv").open("w", newline="") as file:
+    with (KEPT / f"{sweep.stem}.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["run", "seed", "best after", "ELBO per step", "KL per step"])
         for run in read_sweep(sweep, folder):
-            if not (run.folder / "results.json").exists():
-                continue
             lines = [line for line in read_metrics(run.folder) if line.get("valid_elbo") is not None]
             best = max(lines, key=lambda line: line["valid_elbo"])
             bounds = (f"{best[name] / best['valid_length']:.4f}" for name in ("valid_elbo", "valid_kl"))
@@ -53,51 +55,55 @@ def keep_validations(sweep: Path, folder: Path) -> None:
 
 
 def cells(row: dict[str, str], step: str) -> dict[str, str]:
-    """What a table says of a row, under its headings; the empty string is left for figures that the row has not."""
-    value = {name: float(each) for name, each in row.items() if name not in ("name", "seeds", "failed_seeds") and each}
-    found = {
-        "run": row["name"],
-        "seeds": row["seeds"].replace(" ", ", "),
-        "IW bound": with_error(value["iw_bound"], value.get("iw_bound_se"), ".2f"),
-        f"per {step}": number(value["iw_bound_per_step"], ".4f"),
+    """What a table says of a line of comparison.csv, under its headings; "-" stands for figures that it has not."""
+    value = {name: float(each) for name, each in row.items() if name not in WORDS and each}
+    seeds = [row["seeds"].replace(" ", ", "), row["failed_seeds"] and f"failed: {row['failed_seeds']}"]
+    bounds = {
+        "IW bound": with_error(value.get("iw_bound"), value.get("iw_bound_se"), ".2f"),
+        f"per {step}": number(value.get("iw_bound_per_step"), ".3f"),
+        f"FIVO per {step}": number(value.get("fivo_bound_per_step"), ".3f"),
+        f"KL per {step}": number(value.get("kl_per_step"), ".3f"),
+        "perplexity": number(value.get("perplexity"), ".2f"),
         "spread": number(value.get("iw_bound_spread"), ".2f"),
         "difference": with_error(value.get("difference"), value.get("difference_se"), "+.3f"),
     }
-    optional = {
-        f"FIVO per {step}": ("fivo_bound_per_step", ".4f"),
-        f"KL per {step}": ("kl_per_step", ".4f"),
-        "perplexity": ("perplexity", ".2f"),
-    }
-    return found | {head: number(value.get(name), form) for head, (name, form) in optional.items()}
+    return {"run": row["name"], "seeds": "; ".join(filter(None, seeds)), **bounds}
 
 
-def table(name: str, wanted: tuple[str, ...] = ()) -> list[str]:
-    """The lines of a sweep's protocol and table; the columns that no row fills are left out.
+def table(lines: list[dict[str, str]], step: str, wanted: tuple[str, ...] = ()) -> list[str]:
+    """The lines of comparison.csv as a table in Markdown; the columns that no line fills are left out.
 
     Args:
-        name: of the sweep.
+        lines: by the names of their figures.
+        step: the data's word for one.
         wanted: how the headings begin that are to stay; all where it is empty.
     """
-    if not (KEPT / f"{name}.csv").exists():
-        return ["", "Not run yet.", ""]
-    if name.endswith(TUNING):
-        with (KEPT / f"{name}.csv").open() as file:
-            return ["", *markdown(list(csv.reader(file))), ""]
-    protocol = (KEPT / f"{name}.md").read_text().split("\n\n")[1]
-    step = re.search(r"([a-z]+)s; bounds on", protocol)
-    assert step is not None, protocol
-    with (KEPT / f"{name}.csv").open() as file:
-        rows = [cells(row, step[1]) for row in csv.DictReader(file) if row["iw_bound"]]
+    rows = [cells(line, step) for line in lines]
     heads = [head for head in rows[0] if any(row[head] != "-" for row in rows)]
     heads = [head for head in heads if not wanted or head.startswith(wanted)]
-    return ["", protocol, "", *markdown([heads, *([row[head] for head in heads] for row in rows)]), ""]
+    return list(markdown([heads, *([row[head] for head in heads] for row in rows)]))
+
+
+def shown(name: str, wanted: tuple[str, ...]) -> list[str]:
+    """What a page shows of a sweep: its protocol and its table."""
+    kept = KEPT / f"{name}.csv"
+    if not kept.exists():
+        return ["Not run yet."]
+    with kept.open(encoding="utf-8") as file:
+        if name.endswith(TUNING):
+            return list(markdown(list(csv.reader(file))))
+        lines = list(csv.DictReader(file))
+    protocol = kept.with_suffix(".md").read_text(encoding="utf-8").split("\n\n")[1]
+    step = re.search(r"([a-z]+)s; bounds on", protocol)
+    assert step is not None, protocol
+    return [protocol, "", *table(lines, step[1], wanted)]
 
 
 def filled(text: str, wanted: tuple[str, ...] = ()) -> str:
     """A page whose tables, each between a marker and the next, are those of the kept comparisons."""
 
     def made(marks: re.Match[str]) -> str:
-        return "\n".join([marks[1], *table(marks[2], wanted), "<!-- end -->"])
+        return "\n".join([marks[1], "", *shown(marks[2], wanted), "", "<!-- end -->"])
 
     return re.sub(r"(<!-- results of ([a-z-]+) -->)\n.*?<!-- end -->", made, text, flags=re.DOTALL)
 
@@ -108,7 +114,7 @@ def main() -> None:
         keep(Path(runs))
     for name in ("README.md", "docs/results.md"):
         page = ROOT / name
-        page.write_text(filled(page.read_text(), SHORT.get(name, ())))
+        page.write_text(filled(page.read_text(encoding="utf-8"), SHORT.get(name, ())), encoding="utf-8")
 
 
 if __name__ == "__main__":

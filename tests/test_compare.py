@@ -207,6 +207,8 @@ def test_the_bounds_of_a_particle_filter_are_read_back(tmp_path):
     figures = {"num_sequences": 2, "elbo": 0.0, "iw_bound": 0.0}
     assert read.are_of({**figures, "fivo_bound": -1.5})
     assert not read.are_of({**figures, "fivo_bound": -1.0})
+    assert not read.are_of({**figures, "fivo_bound": None})
+    assert read.are_of(figures)
 
 
 def damaged_scores():

@@ -153,6 +153,7 @@ def test_a_run_may_go_on_where_its_device_is_chosen_anew(run_py, reviews, tmp_pa
 
     def moved(*arguments):
         written = (folder / "config.toml").read_text()
+        assert 'device = "cpu"' in written
         (folder / "config.toml").write_text(written.replace('device = "cpu"', 'device = "auto"'))
         return run_py(*arguments)
 

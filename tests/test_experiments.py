@@ -17,6 +17,7 @@ DATA = {
     "nottingham": "jsb_raw_batchsize16_seqlen100.npz",
     "timit": "TIMIT",
 }
+LONG = ("jsb", "jsb-tuning", "nottingham")
 SHORT = {"seed": 0, "max_steps": 2, "validate_every": 0, "eval_sequences": 2, "num_particles": 2, "num_samples": 1}
 
 
@@ -27,9 +28,12 @@ def folder(tmp_path_factory):
     return made
 
 
-@pytest.mark.parametrize("sweep", SWEEPS, ids=lambda path: path.stem)
-def test_a_sweep_runs_from_its_file(sweep, folder, tmp_path, zf):
-    table = tomllib.loads(sweep.read_text())
+@pytest.mark.parametrize(
+    "sweep",
+    [pytest.param(path, marks=pytest.mark.slow if path.stem in LONG else (), id=path.stem) for path in SWEEPS],
+)
+def test_a_sweep_runs_from_its_file(sweep, folder, tmp_path, zf, no_ink):
+    table = tomllib.loads(sweep.read_text(encoding="utf-8"))
     named = DATA[table["dataset"]]
     data = ["--data", folder / named] if named else []
     short = [word for name, value in SHORT.items() for word in ("--set", f"{name}={value}")]

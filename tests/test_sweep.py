@@ -421,6 +421,8 @@ def test_data_and_fields_may_be_given_beside_the_file(place, zf):
         (["--set", "hidden_size"], "--set takes FIELD=VALUE, not 'hidden_size'"),
         (["--set", "hiden_size=3"], "no arrays field 'hiden_size'"),
         (["--set", "family=rnn"], "once more"),
+        (["--set", "data=nowhere.npz"], "--set takes fields of runs, and data is none"),
+        (["--set", "run=3"], "--set takes fields of runs, and run is none"),
         (["--data", "nowhere.npz"], "nowhere.npz"),
     ],
 )

@@ -74,6 +74,8 @@ def read_sweep(
     """
     table = read_table(path)
     changed = dict(settings or {})
+    for name in COMMON:
+        check(name not in changed, f"--set takes fields of runs, and {name} is none")
     shared = {name: value for name, value in table.items() if name != "run"} | changed
     own = table.get("run", [{}])
     try:

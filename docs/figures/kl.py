@@ -27,6 +27,8 @@ COLOURS = {"without": "#737a84", "KL annealed": "#3b7acd", "with the auxiliary":
 def curve(run: Path) -> tuple[np.ndarray, np.ndarray]:
     """Updates, and the KL over the window that ends with each, nats a step."""
     lines = [line for line in read_metrics(run) if line.get("kl") is not None]
+    if len(lines) < WINDOW:
+        sys.exit(f"{run} has {len(lines)} updates, and a window is of {WINDOW}")
     values = np.array([line["kl"] / line["length"] for line in lines])
     means = np.convolve(values, np.full(WINDOW, 1 / WINDOW), "valid")
     return np.array([line["step"] for line in lines])[WINDOW - 1 :], means
@@ -35,7 +37,10 @@ def curve(run: Path) -> tuple[np.ndarray, np.ndarray]:
 def draw_runs(axes: Axes, sweep: Path, names: dict[str, str]) -> None:
     """The curves of a sweep's rows, a colour for each."""
     for name, words in names.items():
-        for number, run in enumerate(sorted(sweep.glob(f"{name}-[0-9]*"))):
+        runs = sorted(sweep.glob(f"{name}-[0-9]*"))
+        if not runs:
+            sys.exit(f"{sweep} has no run of {name}")
+        for number, run in enumerate(runs):
             axes.plot(*curve(run), color=COLOURS[words], linewidth=1.2, label=None if number else words)
     axes.set_xlabel("updates")
     axes.grid(alpha=0.3)

@@ -143,7 +143,7 @@ def notes(rows: Sequence[Row]) -> Iterator[str]:
     tested = [run for row in rows for run in row.runs]
     first = next(row for row in rows if row.runs)
     sequence, step = tested[0].table["sequence"], tested[0].table["step"]
-    filtered = "" if first.filtered is None else "FIVO, "
+    filtered = "FIVO, " if any(row.runs and row.filtered is not None for row in rows) else ""
     yield (
         f"IW bound, {filtered}ELBO, KL: mean over seeds and test {sequence}s; +-: standard error over the {sequence}s, "
         "of their mean over seeds."
