@@ -85,10 +85,8 @@ def test_formulas_are_mathml_and_none_is_left_as_tex(site):
 def test_signs_beside_formulas_are_kept(site):
     """Of two formulas in a paragraph that the same sign follows each has its own."""
     text = re.sub(r"<math>.*?</math>", "M", (site / "model.html").read_text(encoding="utf-8"), flags=re.DOTALL)
-    text = re.sub(r"<[^>]+>", "", text)
-    assert "are in Changing a part. M reaches M only through M. M has not seen M, so the prior" in " ".join(
-        text.split()
-    )
+    words = " ".join(re.sub(r"<[^>]+>", "", text).split())
+    assert "are in Changing a part. M reaches M only through M. M has not seen M, so the prior" in words
 
 
 def visit(browser, page, width, scheme):

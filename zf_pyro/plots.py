@@ -114,10 +114,21 @@ def draw(axes: Axes, name: str, points: list[tuple[int, float, float]]) -> None:
         axes.plot(updates, values / lengths, marker="o", markersize=4, label=LABELS[name])
         return
     width = max(1, len(values) // 50)
-    window = np.ones(width)
-    mean = np.convolve(values, window, mode="valid") / np.convolve(lengths, window, mode="valid")
+    mean = running_mean(values, lengths, width)
     label = "training" if width == 1 else f"training, mean of {width} updates"
     axes.plot(updates[width - 1 :], mean, linewidth=1.2, marker="." if len(mean) == 1 else None, label=label)
+
+
+def running_mean(values: np.ndarray, lengths: np.ndarray, width: int) -> np.ndarray:
+    """Nats per step over the last `width` of (N,) updates, at each that ends so many: (N - width + 1,).
+
+    Args:
+        values: (N,) nats per sequence.
+        lengths: (N,) steps per sequence.
+        width: at most N.
+    """
+    window = np.ones(width)
+    return np.convolve(values, window, mode="valid") / np.convolve(lengths, window, mode="valid")
 
 
 def kl_figure(

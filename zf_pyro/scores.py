@@ -42,18 +42,21 @@ class Scores:
         """(N,) float64, the particle-filter bound, nats per sequence; None where it was not asked for."""
         return self.details.get("fivo_bound")
 
+    @property
+    def bounds(self) -> dict[str, np.ndarray]:
+        """Those that there are, by their names among the figures of a test."""
+        filtered = {} if self.filtered is None else {"fivo_bound": self.filtered}
+        return {"elbo": self.elbo, "iw_bound": self.iw_bound, **filtered}
+
     def check(self) -> None:
         """Refuse what no test wrote.
 
         Raises:
             ValueError: arrays of wrong types or unequal sizes, or indices that are not ascending places of the split.
         """
-        kinds = {"indices": np.int64, "lengths": np.int64, "elbo": np.float64, "iw_bound": np.float64}
-        arrays = {name: getattr(self, name) for name in kinds}
-        if self.filtered is not None:
-            arrays["fivo_bound"], kinds["fivo_bound"] = self.filtered, np.float64
-        for name, kind in kinds.items():
-            array = arrays[name]
+        bounds = self.bounds
+        for name, array in {"indices": self.indices, "lengths": self.lengths, **bounds}.items():
+            kind = np.float64 if name in bounds else np.int64
             if array.dtype != kind or array.shape != (len(self.indices),) or not array.size:
                 raise ValueError(f"{name} is of type {array.dtype} and shape {array.shape}")
         if self.indices[0] < 0 or self.indices[-1] >= self.split_size or (np.diff(self.indices) <= 0).any():
@@ -64,11 +67,10 @@ class Scores:
 
         A filter's bound may be there of one of the two alone: a later test adds it to the scores.
         """
-        bounds = {"elbo": self.elbo, "iw_bound": self.iw_bound}
-        if self.filtered is not None and "fivo_bound" in test:
-            bounds["fivo_bound"] = self.filtered
         return test.get("num_sequences") == len(self.indices) and all(
-            same_number(test.get(name), float(values.mean())) for name, values in bounds.items()
+            same_number(test.get(name), float(values.mean()))
+            for name, values in self.bounds.items()
+            if name in test or name != "fivo_bound"
         )
 
 
@@ -127,7 +129,7 @@ def read_scores(path: Path) -> Scores:
     with readable_scores(path):
         file = Npz(path)
         arrays: dict[str, Any] = {name: file[name] for name in ("indices", "lengths", "elbo", "iw_bound")}
-        details = {name: file[name] for name in ("fivo_bound",) if name in file}
+        details = {"fivo_bound": file["fivo_bound"]} if "fivo_bound" in file else {}
         scores = Scores(**arrays, split_size=int(file["split_size"]), details=details)
         scores.check()
         return scores

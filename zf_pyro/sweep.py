@@ -73,10 +73,10 @@ def read_sweep(
             range; or two runs have one name and seed.
     """
     table = read_table(path)
-    changed = dict(settings or {})
+    changed = settings or {}
     for name in COMMON:
         check(name not in changed, f"--set takes fields of runs, and {name} is none")
-    shared = {name: value for name, value in table.items() if name != "run"} | changed
+    shared = {name: value for name, value in {**table, **changed}.items() if name != "run"}
     own = table.get("run", [{}])
     try:
         check(isinstance(own, list) and all(isinstance(each, dict) for each in own), "a run is written [[run]]")

@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from zf_pyro.metrics import read_metrics
+from zf_pyro.plots import running_mean
 
 WINDOW = 25
 STYLE = {"svg.hashsalt": "kl", "font.size": 9}
@@ -29,9 +30,8 @@ def curve(run: Path) -> tuple[np.ndarray, np.ndarray]:
     lines = [line for line in read_metrics(run) if line.get("kl") is not None]
     if len(lines) < WINDOW:
         sys.exit(f"{run} has {len(lines)} updates, and a window is of {WINDOW}")
-    values = np.array([line["kl"] / line["length"] for line in lines])
-    means = np.convolve(values, np.full(WINDOW, 1 / WINDOW), "valid")
-    return np.array([line["step"] for line in lines])[WINDOW - 1 :], means
+    steps, values, lengths = (np.array([line[name] for line in lines]) for name in ("step", "kl", "length"))
+    return steps[WINDOW - 1 :], running_mean(values, lengths, WINDOW)
 
 
 def draw_runs(axes: Axes, sweep: Path, names: dict[str, str]) -> None:
