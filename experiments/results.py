@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent
 KEPT = ROOT / "experiments" / "results"
 TUNING = "-tuning"
 """How the names of sweeps end that choose settings by their validations."""
-SHORT = {"README.md": ("run", "seeds", "IW bound", "per", "FIVO", "KL")}
+SHORT = {"README.md": ("run", "seeds", "IW bound", "per", "FIVO per", "KL", "difference")}
 """Columns of a page that has not all of them, by how their headings begin."""
 WORDS = ("name", "seeds", "failed_seeds")
 """What is no number in a line of comparison.csv."""
@@ -61,6 +61,7 @@ def cells(row: dict[str, str], step: str) -> dict[str, str]:
     bounds = {
         "IW bound": with_error(value.get("iw_bound"), value.get("iw_bound_se"), ".2f"),
         f"per {step}": number(value.get("iw_bound_per_step"), ".3f"),
+        "FIVO": with_error(value.get("fivo_bound"), value.get("fivo_bound_se"), ".2f"),
         f"FIVO per {step}": number(value.get("fivo_bound_per_step"), ".3f"),
         f"KL per {step}": number(value.get("kl_per_step"), ".3f"),
         "perplexity": number(value.get("perplexity"), ".2f"),

@@ -415,6 +415,20 @@ def test_data_and_fields_may_be_given_beside_the_file(place, zf):
     assert "zforcing" in printed
 
 
+def test_a_sweep_is_tried_in_a_folder_of_its_own(place, zf):
+    status, printed, error = zf("compare", "--sweep", write(place), "--smoke", "--set", "max_steps=1")
+    assert status == 0, error
+    for name in ("zforcing-0", "rnn-0"):
+        config = read_config(place / "runs" / "s-smoke" / name / "config.toml")
+        assert (config.training.max_steps, config.evaluation.eval_sequences, config.evaluation.num_particles) == (
+            1,
+            2,
+            2,
+        )
+    assert "2 of 18 test sequences" in printed
+    assert not (place / "runs" / "s").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
@@ -433,6 +447,7 @@ def test_wrong_data_and_fields_are_told(place, zf, options, told):
     assert not (place / "runs").exists()
 
 
-def test_they_are_for_sweeps_alone(zf, uninterrupted):
-    status, _, error = zf("compare", uninterrupted / "rnn-0", "--set", "seed=3")
-    assert (status, error) == (2, "error: --data and --set are for the runs of a --sweep\n")
+@pytest.mark.parametrize("option", [("--set", "seed=3"), ("--smoke",)])
+def test_they_are_for_sweeps_alone(zf, uninterrupted, option):
+    status, _, error = zf("compare", uninterrupted / "rnn-0", *option)
+    assert (status, error) == (2, "error: --data, --set and --smoke are for the runs of a --sweep\n")

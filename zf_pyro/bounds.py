@@ -116,8 +116,18 @@ def estimate_bound(
 ) -> Bound:
     """ELBO and importance-weighted bound over all sequences of `batches`: the means of `sequence_bounds`.
 
+    Args:
+        model: the generative program.
+        guide: a `Guide`, or any Pyro program, which is called as ``guide(batch)`` in the step form and as
+            ``guide(batch, form="path")`` in the path form.
+        batches: sequences with targets.
+        num_particles: K.
+        seed: of the noise, which depends on it, on the sequence and on the particle, and on nothing else.
+        form: of the programs, "path" or "step".
+
     Raises:
         InputError: `num_particles` is below 1, or there is no sequence.
+        ValueError: a batch has no targets.
     """
     return sequence_bounds(model, guide, batches, num_particles, seed=seed, form=form).over_all()
 
@@ -133,8 +143,11 @@ def sequence_bounds(
 ) -> SequenceBounds:
     """ELBO and importance-weighted bound of each sequence of `batches`, in their order, from `sequence_weights`.
 
+    Args as of `estimate_bound`.
+
     Raises:
         InputError: `num_particles` is below 1, or there is no sequence.
+        ValueError: a batch has no targets.
     """
     return SequenceBounds.of(*sequence_weights(model, guide, batches, num_particles, seed=seed, form=form))
 
@@ -150,10 +163,11 @@ def log_likelihood(
 ) -> Tensor:
     """The importance-weighted bound on log p(x | u) of each sequence of a batch, (B,), float64, in nats, on the CPU.
 
-    It is below log p(x | u) in expectation, and comes up to it with K.
+    It is below log p(x | u) in expectation, and comes up to it with K. Args as of `estimate_bound`.
 
     Raises:
         InputError: `num_particles` is below 1, or there is no sequence.
+        ValueError: the batch has no targets.
     """
     return sequence_bounds(model, guide, [batch], num_particles, seed=seed, form=form).iw_bound
 
@@ -240,7 +254,19 @@ def filter_tile(guide: Guide, tile: Tile, num_particles: int, seed: int) -> Filt
 def estimate_filter_bound(
     model: StochasticRNN, guide: Guide, batches: Iterable[SequenceBatch], num_particles: int, *, seed: int = 0
 ) -> FilterBound:
-    """The particle-filter bound over all sequences of `batches`: the means of `filter_bounds`."""
+    """The particle-filter bound over all sequences of `batches`: the means of `filter_bounds`, nats per sequence.
+
+    Args:
+        model: the generative program.
+        guide: the proposal, made for this model.
+        batches: sequences with targets.
+        num_particles: K.
+        seed: of the noise, as of `estimate_bound`.
+
+    Raises:
+        InputError: as `filter_bounds`.
+        ValueError: a batch has no targets.
+    """
     return filter_bounds(model, guide, batches, num_particles, seed=seed).over_all()
 
 

@@ -125,6 +125,9 @@ class Conditional(nn.Module):
     Args:
         reads: the names of the fields of `Context` that `gather` puts together. Where the path form scores a whole
             path, a context has these fields and no others.
+
+    Raises:
+        ValueError: a context has no such field.
     """
 
     def __init__(self, *reads: str) -> None:

@@ -24,6 +24,12 @@ class Categorical(PerceptronConditional):
 
     With a hidden layer and ``{"feature": H, "input": E}`` it is the emission with a skip connection from the embedded
     input, lrelu(W h_t + V embed(u_t)) followed by a linear map.
+
+    Args:
+        sizes: the fields read and their sizes.
+        outputs: V, the classes.
+        hidden: units of the hidden layer; None for a linear map.
+        activation: of the hidden layer, `ClippedLeakyReLU()` by default.
     """
 
     @property
@@ -85,6 +91,12 @@ class Bernoulli(PerceptronConditional):
     """Independent bits, one an output, of probability sigmoid(score): the emission of pixels and of piano rolls.
 
     With a hidden layer and ``{"feature": H, "input": E}`` it has a skip connection, as `Categorical` may have.
+
+    Args:
+        sizes: the fields read and their sizes.
+        outputs: D, the bits.
+        hidden: units of the hidden layer; None for a linear map.
+        activation: of the hidden layer, `ClippedLeakyReLU()` by default.
     """
 
     def law(self, parameters: Tensor) -> TorchDistribution:

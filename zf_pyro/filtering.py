@@ -195,6 +195,7 @@ def filter_particles(
 
     Raises:
         InputError: `num_particles` is below 1, or the guide is no `Guide` of this model.
+        ValueError: the batch has no targets.
     """
     require_particles(num_particles)
     require_guide(model, guide)

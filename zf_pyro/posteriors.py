@@ -46,7 +46,11 @@ class ResidualGaussian(DiagonalGaussian):
 
 
 class PriorPosterior(Conditional):
-    """The prior itself: a guide that learns nothing."""
+    """The prior itself: a guide that learns nothing.
+
+    Raises:
+        ValueError: the context holds no prior (when called).
+    """
 
     def __init__(self) -> None:
         super().__init__("prior")

@@ -34,6 +34,9 @@ LONGEST_NAME = 100
 COMMON = ("dataset", "data", "run")
 """What stands at the top of the file alone: runs of other data do not compare."""
 
+SMOKE = {"seed": 0, "max_steps": 2, "validate_every": 0, "eval_sequences": 2, "num_particles": 2, "num_samples": 1}
+"""Settings by which a run of any sweep takes seconds, and goes through all of its parts."""
+
 
 @dataclass(frozen=True)
 class Member:

@@ -75,11 +75,21 @@ def importance_weights(
     fold them into their rows. They come in chunks of at most `max_rows` rows and `MAX_STEPS` steps in all of them,
     which bounds the memory.
 
-    A guide may be any Pyro program: it is called as ``guide(batch)`` in the step form, and as
-    ``guide(batch, form="path")`` in the path form.
+    Args:
+        model: the generative program.
+        guide: a `Guide`, or any Pyro program, which is called as ``guide(batch)`` in the step form and as
+            ``guide(batch, form="path")`` in the path form.
+        batch: B sequences with targets.
+        num_particles: K.
+        max_rows: bound on the rows of a chunk, particles times sequences.
+        form: of the programs, "path" or "step".
+
+    Returns:
+        ``log_weights`` and ``log_ratios``, log q(z_k | x) - log p(z_k); each (K, B), float64, nats per sequence.
 
     Raises:
         InputError: `num_particles` is below 1.
+        ValueError: the batch has no targets.
     """
     require_particles(num_particles)
     rows = min(max_rows, MAX_STEPS // max(1, batch.num_steps))

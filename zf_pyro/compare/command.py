@@ -22,7 +22,7 @@ from zf_pyro.files import explained, require_writable
 from zf_pyro.imported import require_trust
 from zf_pyro.options import FOLDER, SETTINGS, TRUST, VERBOSITY, assigned, count_or_all
 from zf_pyro.scopes import prepare_torch
-from zf_pyro.sweep import Member, check_all, open_all, read_sweep
+from zf_pyro.sweep import SMOKE, Member, check_all, open_all, read_sweep
 
 
 @click.command()
@@ -30,6 +30,7 @@ from zf_pyro.sweep import Member, check_all, open_all, read_sweep
 @click.option("--sweep", type=FOLDER, metavar="FILE.toml", help="Make the runs of this file first, or go on with them.")
 @click.option("--data", type=FOLDER, help="With --sweep: where the data is, if not where the file says.")
 @SETTINGS
+@click.option("--smoke", is_flag=True, help="With --sweep: try every row in a minute, by two updates of one seed.")
 @click.option("--output", type=FOLDER, help="The folder to write [default: runs/FILE, or runs/comparison-NUMBER].")
 @click.option("--force", is_flag=True, help="Overwrite the comparison of other RUNs in --output.")
 @click.option("--num-particles", type=click.IntRange(min=1), help="K of the bound [default: as the first run did].")
@@ -42,6 +43,7 @@ def compare(
     sweep: Path | None,
     data: Path | None,
     fields: tuple[str, ...],
+    smoke: bool,
     output: Path | None,
     force: bool,
     num_particles: int | None,
@@ -55,15 +57,15 @@ def compare(
     """
     prepare_torch()
     check(bool(runs) != (sweep is not None), "name finished runs, or by --sweep a file that says which to make")
-    check(sweep is not None or not (data or fields), "--data and --set are for the runs of a --sweep")
+    check(sweep is not None or not (data or fields or smoke), "--data, --set and --smoke are for the runs of a --sweep")
     options = (num_particles, count_or_all(eval_sequences), choose_device(device))
     if sweep is None:
         folder, rows = of_runs(runs, output, options, force=force, trust=trust)
         failures = 0
     else:
-        folder = output or sweep_folder(sweep)
+        folder = output or sweep_folder(sweep, smoke=smoke)
         with goes_on():
-            members = read_sweep(sweep, folder, data, assigned(fields))
+            members = read_sweep(sweep, folder, data, {**(SMOKE if smoke else {}), **assigned(fields)})
             rows, failures = of_sweep(sweep, members, folder, options, trust=trust)
     for line in told(rows):
         say(line)

@@ -75,6 +75,6 @@ def rows_of_sweep(
     return rows
 
 
-def sweep_folder(path: Path) -> Path:
-    """Where the runs of a sweep go by default."""
-    return Path("runs") / path.stem
+def sweep_folder(path: Path, *, smoke: bool) -> Path:
+    """Where the runs of a sweep, or of its trial, go by default."""
+    return Path("runs") / (f"{path.stem}-smoke" if smoke else path.stem)
