@@ -48,6 +48,6 @@ def test_its_nodes_can_be_read(model):
     assert all(contrast(model["INK"], fill) >= 7 for fill in model["FILLS"].values())
 
 
-@pytest.mark.parametrize("name", ["model.svg", "report.png"])
+@pytest.mark.parametrize("name", ["kl.svg", "model.svg", "report.png"])
 def test_pictures_are_small(name):
     assert (FIGURES / name).stat().st_size < 300_000

@@ -55,7 +55,7 @@ def draw(runs: Path, path: Path) -> None:
         draw_runs(speech, runs / "blizzard", SPEECH)
         speech.set(title="speech of one speaker", ylabel="KL, nats a frame of 200 samples")
         draw_runs(text, runs / "imdb", TEXT)
-        text.set(title="sentences of film reviews", ylabel="KL, nats a word", yscale="symlog")
+        text.set(title="sentences of film reviews", ylabel="KL, nats a word")
         figure.savefig(path, metadata={"Date": None})
 
 
