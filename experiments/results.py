@@ -63,6 +63,7 @@ def cells(row: dict[str, str], step: str) -> dict[str, str]:
         f"per {step}": number(value.get("iw_bound_per_step"), ".3f"),
         "FIVO": with_error(value.get("fivo_bound"), value.get("fivo_bound_se"), ".2f"),
         f"FIVO per {step}": number(value.get("fivo_bound_per_step"), ".3f"),
+        "ELBO": number(value.get("elbo"), ".2f"),
         f"KL per {step}": number(value.get("kl_per_step"), ".3f"),
         "perplexity": number(value.get("perplexity"), ".2f"),
         "spread": number(value.get("iw_bound_spread"), ".2f"),
