@@ -67,7 +67,7 @@ def cells(row: dict[str, str], step: str) -> dict[str, str]:
         f"KL per {step}": number(value.get("kl_per_step"), ".3f"),
         "perplexity": number(value.get("perplexity"), ".2f"),
         "spread": number(value.get("iw_bound_spread"), ".2f"),
-        "difference": with_error(value.get("difference"), value.get("difference_se"), "+.3f"),
+        "difference": with_error(value.get("difference"), value.get("difference_se"), "+.2f"),
     }
     return {"run": row["name"], "seeds": "; ".join(filter(None, seeds)), **bounds}
 

@@ -77,8 +77,8 @@ def number(value: Any, form: str) -> str:
 
 
 def with_error(value: Any, error: Any, form: str) -> str:
-    """A figure and its standard error."""
-    return f"{number(value, form)} +- {number(error, '.3f')}" if number(value, form) != "-" else "-"
+    """A figure and its standard error, to as many places."""
+    return f"{number(value, form)} +- {number(error, form.removeprefix('+'))}" if number(value, form) != "-" else "-"
 
 
 def columns(step: str, without: Collection[str]) -> dict[str, Callable[[Figures], str]]:
