@@ -305,6 +305,15 @@ def test_a_test_of_other_sequences_is_not_taken(made, zf, tmp_path):
     assert lines_of(tmp_path / "before" / "comparison.csv") == lines_of(tmp_path / "after" / "comparison.csv")
 
 
+def test_another_test_keeps_the_bound_of_a_particle_filter(made, zf, tmp_path):
+    plain, _, rnn = made
+    assert zf("evaluate", plain, "--particle-filter")[0] == 0
+    assert zf("compare", plain, rnn, "--eval-sequences", "all", "--output", tmp_path / "all")[0] == 0
+    filtered, other = lines_of(tmp_path / "all" / "comparison.csv")
+    assert float(filtered["fivo_bound"]) == pytest.approx(read_scores(plain / "evaluation-3.npz").filtered.mean())
+    assert other["fivo_bound"] == ""
+
+
 def test_a_run_from_before_there_were_scores_is_tested_again(made, zf, tmp_path):
     folder = made[0]
     assert zf("compare", folder, "--output", tmp_path / "a")[0] == 0

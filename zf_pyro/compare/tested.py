@@ -173,9 +173,20 @@ def as_asked(
     if stored is not None:
         return stored
     say(f"Testing {run.folder} by {num_particles} particles")
-    evaluate_run(run.folder, num_particles, eval_sequences, device, say=say, trust=trust)
+    particle_filter = was_filtered(run, num_particles) or None
+    evaluate_run(
+        run.folder, num_particles, eval_sequences, device, particle_filter=particle_filter, say=say, trust=trust
+    )
     scores = read_scores(run.folder / scores_file(num_particles))
     return Outcome(run, read_json(run.folder / evaluation_file(num_particles)), scores)
+
+
+def was_filtered(run: Finished, num_particles: int) -> bool:
+    """Whether the scores that another test will replace have a particle filter's bound."""
+    try:
+        return read_scores(run.folder / scores_file(num_particles)).filtered is not None
+    except InputError:
+        return False
 
 
 def stored_test(run: Finished, num_particles: int, chosen: Callable[[Scores], np.ndarray]) -> Outcome | None:
