@@ -429,6 +429,18 @@ def test_a_sweep_is_tried_in_a_folder_of_its_own(place, zf):
     assert not (place / "runs" / "s").exists()
 
 
+def test_a_trial_keeps_rows_that_differ_only_in_what_it_sets_itself(tmp_path):
+    rows = '[[run]]\nname = "short"\nmax_steps = 100\n[[run]]\nname = "long"\nmax_steps = 200\n'
+    file = tmp_path / "s.toml"
+    file.write_text(f'dataset = "digits"\nseed = [3, 4]\n{rows}[[run]]\nnum_particles = [5, 25]\n', encoding="utf-8")
+    members = read_sweep(file, tmp_path / "made", smoke=True)
+    names = ["short", "long", "num_particles=5", "num_particles=25"]
+    assert [member.name for member in members] == names
+    assert [member.folder.name for member in members] == [f"{name}-0" for name in names]
+    assert {member.config.training.max_steps for member in members} == {2}
+    assert {member.config.training.validation_sequences for member in members} == {2}
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [

@@ -34,7 +34,16 @@ LONGEST_NAME = 100
 COMMON = ("dataset", "data", "run")
 """What stands at the top of the file alone: runs of other data do not compare."""
 
-SMOKE = {"seed": 0, "max_steps": 2, "validate_every": 0, "eval_sequences": 2, "num_particles": 2, "num_samples": 1}
+SMOKE = {
+    "seed": 0,
+    "max_steps": 2,
+    "validate_every": 0,
+    "validation_sequences": 2,
+    "validation_particles": 2,
+    "eval_sequences": 2,
+    "num_particles": 2,
+    "num_samples": 1,
+}
 """Settings by which a run of any sweep takes seconds, and goes through all of its parts."""
 
 
@@ -61,7 +70,12 @@ class Member:
 
 
 def read_sweep(
-    path: Path, output: Path, data: Path | None = None, settings: Mapping[str, Any] | None = None
+    path: Path,
+    output: Path,
+    data: Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    smoke: bool = False,
 ) -> list[Member]:
     """The runs that a file asks for, in its order.
 
@@ -70,6 +84,7 @@ def read_sweep(
         output: the folder that holds, or will hold, a folder NAME-SEED for each run.
         data: where the data is, if not where the file says.
         settings: fields by name, in place of what the file says for any run.
+        smoke: one run for each row, by SMOKE but for what `settings` name.
 
     Raises:
         InputError: the file cannot be read; it has a field that is none, or a value of a wrong type or out of its
@@ -90,9 +105,22 @@ def read_sweep(
         kept = ({name: value for name, value in each.items() if name not in changed} for each in own)
         members = [member for each in kept for member in expand(shared, each, source, output)]
         check_distinct(members)
+        members = tried(members, changed) if smoke else members
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     return members
+
+
+def tried(members: list[Member], settings: Mapping[str, Any]) -> list[Member]:
+    """One run of each row, so small that it takes seconds. Rows may differ in what that changes, so names stay."""
+    small = {field: value for field, value in SMOKE.items() if field not in settings}
+    first = {member.name: member for member in reversed(members)}
+    found = []
+    for name in dict.fromkeys(member.name for member in members):
+        config = override(first[name].config, small)
+        folder = first[name].folder.with_name(f"{name}-{config.seed}")
+        found.append(replace(first[name], config=config, folder=folder))
+    return found
 
 
 def place(path: Path, data: Any) -> str:

@@ -22,7 +22,7 @@ from zf_pyro.files import explained, require_writable
 from zf_pyro.imported import require_trust
 from zf_pyro.options import FOLDER, SETTINGS, TRUST, VERBOSITY, assigned, count_or_all
 from zf_pyro.scopes import prepare_torch
-from zf_pyro.sweep import SMOKE, Member, check_all, open_all, read_sweep
+from zf_pyro.sweep import Member, check_all, open_all, read_sweep
 
 
 @click.command()
@@ -65,7 +65,7 @@ def compare(
     else:
         folder = output or sweep_folder(sweep, smoke=smoke)
         with goes_on():
-            members = read_sweep(sweep, folder, data, {**(SMOKE if smoke else {}), **assigned(fields)})
+            members = read_sweep(sweep, folder, data, assigned(fields), smoke=smoke)
             rows, failures = of_sweep(sweep, members, folder, options, trust=trust)
     for line in told(rows):
         say(line)
