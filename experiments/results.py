@@ -31,6 +31,8 @@ WORDS = ("name", "seeds", "failed_seeds")
 
 def keep(runs: Path) -> None:
     """Copy the comparisons of all sweeps that a folder of runs holds, and of a tuning the validations."""
+    if not runs.is_dir():
+        sys.exit(f"{runs} is no folder")
     for sweep in sorted((ROOT / "experiments").glob("*.toml")):
         folder = runs / sweep.stem
         if not (folder / "comparison.md").exists():
